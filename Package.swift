@@ -1,0 +1,85 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Settings of every Swift target: strict memory safety always, warnings as
+/// errors where CI says so (a developer's half-done edit should still build).
+let settings: [SwiftSetting] =
+  [.strictMemorySafety()]
+  + (Context.environment["CI"] == nil ? [] : [.treatAllWarnings(as: .error)])
+
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let arguments: Target.Dependency = .product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+
+let package = Package(
+  name: "regionfs",
+  products: [
+    .executable(name: "regionfs", targets: ["regionfs"]),
+    .executable(name: "regionfs-stat", targets: ["regionfs-stat"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+  ],
+  targets: [
+    // System libraries: a module map and a shim each.
+    .systemLibrary(name: "CFuse", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
+    .systemLibrary(
+      name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+    .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
+    .systemLibrary(name: "CChecksum", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+
+    // The model, the formats, the cache and the sync engine.
+    .target(name: "RegionCore", dependencies: ["CChecksum", system], swiftSettings: settings),
+    .target(name: "FuseKit", dependencies: ["CFuse"], swiftSettings: settings),
+    .target(name: "CurlKit", dependencies: ["CCurl"], swiftSettings: settings),
+
+    // One backend each.
+    .target(
+      name: "S3Store", dependencies: ["RegionCore", "CurlKit", "CCrypto", "CExpat"],
+      swiftSettings: settings),
+    .target(name: "DirectoryStore", dependencies: ["RegionCore"], swiftSettings: settings),
+
+    .target(
+      name: "RegionFilesystem", dependencies: ["FuseKit", "RegionCore"], swiftSettings: settings),
+    .target(name: "RegionControl", swiftSettings: settings),
+
+    // Commands.
+    .executableTarget(
+      name: "regionfs",
+      dependencies: [
+        "RegionCore", "FuseKit", "S3Store", "DirectoryStore", "RegionFilesystem", "RegionControl",
+        arguments, logging, system,
+      ], swiftSettings: settings),
+    .executableTarget(
+      name: "regionfs-stat", dependencies: ["RegionControl", arguments], swiftSettings: settings),
+
+    // Test support: fault store, manual clock, fixtures; the impairment proxy.
+    .target(name: "RegionTesting", dependencies: ["RegionCore", "FuseKit"], swiftSettings: settings),
+    .executableTarget(name: "regionfs-impair", dependencies: [arguments], swiftSettings: settings),
+
+    .testTarget(
+      name: "RegionCoreTests", dependencies: ["RegionCore", "RegionTesting"],
+      swiftSettings: settings),
+    .testTarget(name: "FuseKitTests", dependencies: ["FuseKit"], swiftSettings: settings),
+    .testTarget(
+      name: "S3StoreTests", dependencies: ["S3Store", "CurlKit", "RegionTesting"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "StoreContractTests",
+      dependencies: ["RegionCore", "DirectoryStore", "S3Store", "RegionTesting"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "RegionFilesystemTests",
+      dependencies: ["RegionFilesystem", "RegionTesting"], swiftSettings: settings),
+    .testTarget(
+      name: "RegionControlTests", dependencies: ["RegionControl"], swiftSettings: settings),
+    .testTarget(
+      name: "EndToEndTests", dependencies: ["RegionTesting", "RegionControl"],
+      swiftSettings: settings),
+  ],
+  swiftLanguageModes: [.v6]
+)

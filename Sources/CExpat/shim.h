@@ -1,0 +1,3 @@
+// expat: S3's XML answers.
+#pragma once
+#include <expat.h>
