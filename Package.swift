@@ -46,19 +46,21 @@ let package = Package(
     .target(
       name: "RegionFilesystem", dependencies: ["FuseKit", "RegionCore"], swiftSettings: settings),
     .target(name: "RegionControl", swiftSettings: settings),
+    .target(name: "RegionOptions", swiftSettings: settings),
 
     // Commands.
     .executableTarget(
       name: "regionfs",
       dependencies: [
         "RegionCore", "FuseKit", "S3Store", "DirectoryStore", "RegionFilesystem", "RegionControl",
-        arguments, logging, system,
+        "RegionOptions", arguments, logging, system,
       ], swiftSettings: settings),
     .executableTarget(
       name: "regionfs-stat", dependencies: ["RegionControl", arguments], swiftSettings: settings),
 
     // Test support: fault store, manual clock, fixtures; the impairment proxy.
-    .target(name: "RegionTesting", dependencies: ["RegionCore", "FuseKit"], swiftSettings: settings),
+    .target(
+      name: "RegionTesting", dependencies: ["RegionCore", "FuseKit"], swiftSettings: settings),
     .executableTarget(name: "regionfs-impair", dependencies: [arguments], swiftSettings: settings),
 
     .testTarget(
@@ -76,7 +78,8 @@ let package = Package(
       name: "RegionFilesystemTests",
       dependencies: ["RegionFilesystem", "RegionTesting"], swiftSettings: settings),
     .testTarget(
-      name: "RegionControlTests", dependencies: ["RegionControl"], swiftSettings: settings),
+      name: "RegionControlTests", dependencies: ["RegionControl", "RegionOptions"],
+      swiftSettings: settings),
     .testTarget(
       name: "EndToEndTests", dependencies: ["RegionTesting", "RegionControl"],
       swiftSettings: settings),

@@ -1,0 +1,216 @@
+/// One option of regionfs: its name, its help, and what it does.
+public struct OptionSpecification: Sendable {
+  /// Name before the `=`.
+  public var name: String
+  /// What follows the `=`, for help and errors; nil: a word without a value.
+  public var value: String?
+  /// Its default as shown in help; nil: none.
+  public var defaultText: String?
+  /// One line of help.
+  public var help: String
+  /// Stores a value; the text is empty for a word. False: the value is not allowed.
+  let apply: @Sendable (inout MountOptions, String, OptionContext) -> Bool
+
+  init(
+    _ name: String, value: String? = nil, default defaultText: String? = nil, _ help: String,
+    apply: @escaping @Sendable (inout MountOptions, String, OptionContext) -> Bool
+  ) {
+    self.name = name
+    self.value = value
+    self.defaultText = defaultText
+    self.help = help
+    self.apply = apply
+  }
+}
+
+/// The options of `regionfs mount -o`, the one table that parser, help and manual pages agree on.
+public enum OptionTable {
+  /// Every option of our own, in the order of the manual.
+  public static let all: [OptionSpecification] = storeOptions + engineOptions + accessOptions
+
+  static let storeOptions: [OptionSpecification] = [
+    .init("endpoint", value: "URL", "S3 endpoint, http:// or https://") { options, text, _ in
+      guard isEndpoint(text) else { return false }
+      options.endpoint = text
+      return true
+    },
+    .init("region", value: "NAME", "S3 region used for signing") { options, text, _ in
+      options.region = text
+      return true
+    },
+    .init("profile", value: "NAME", "profile in the shared AWS configuration") { options, text, _ in
+      options.profile = text
+      return true
+    },
+    .init("path_style", "put the bucket into the path, not the host name") { options, _, _ in
+      options.pathStyle = true
+      return true
+    },
+    .init("ca", value: "FILE", "PEM file of certificate authorities to trust") {
+      options, text, context in
+      options.certificateAuthorities = context.absolute(text)
+      return true
+    },
+    .init("unsafe_no_cas", "mount a store writable that ignores conditional writes") {
+      options, _, _ in
+      options.unsafeNoCAS = true
+      return true
+    },
+  ]
+
+  static let engineOptions: [OptionSpecification] = [
+    .init(
+      "cache_dir", value: "DIR", default: "~/.cache/regionfs, /var/cache/regionfs for root",
+      "where logs and cached chunks are kept"
+    ) { options, text, context in
+      options.cacheDirectory = context.absolute(text)
+      return true
+    },
+    .init(
+      "chunk_size", value: "64k...8m, a power of two", default: "256k",
+      "unit of pull of groups made by this mount"
+    ) { options, text, _ in
+      guard let bytes = Quantities.bytes(text), (64 << 10...8 << 20).contains(bytes),
+        bytes & (bytes - 1) == 0
+      else { return false }
+      options.chunkBytes = bytes
+      return true
+    },
+    .init(
+      "log_limit", value: "64m...64t", default: "1g", "most bytes of uncommitted changes kept"
+    ) { options, text, _ in
+      guard let bytes = Quantities.bytes(text), (64 << 20...64 << 40).contains(bytes) else {
+        return false
+      }
+      options.logLimitBytes = bytes
+      return true
+    },
+    .init("push_interval", value: "100ms...1h", default: "5s", "longest time a change stays local")
+    {
+      options, text, _ in
+      guard let time = Quantities.duration(text), (.milliseconds(100) ... .seconds(3600)) ~= time
+      else { return false }
+      options.pushInterval = time
+      return true
+    },
+    .init(
+      "fault_timeout", value: "1s...1h", default: "30s",
+      "longest wait of a fault for the store before it fails"
+    ) { options, text, _ in
+      guard let time = Quantities.duration(text), (.seconds(1) ... .seconds(3600)) ~= time
+      else { return false }
+      options.faultTimeout = time
+      return true
+    },
+    .init(
+      "pull", value: "auto|lazy|background|full", default: "auto",
+      "when chunks are pulled that nobody asked for yet"
+    ) { options, text, _ in
+      guard let mode = PullMode(rawValue: text) else { return false }
+      options.pull = mode
+      return true
+    },
+    .init(
+      "sync", value: "local|remote", default: "local",
+      "what msync and fsync wait for: the local log or the commit"
+    ) { options, text, _ in
+      guard let mode = SyncMode(rawValue: text) else { return false }
+      options.sync = mode
+      return true
+    },
+    .init("log", value: "FILE", default: "syslog, stderr with -f", "file of the daemon's log") {
+      options, text, context in
+      options.logFile = context.absolute(text)
+      return true
+    },
+    .init(
+      "log_level", value: "trace|debug|info|notice|warning|error|critical", default: "info",
+      "least important lines that are logged"
+    ) { options, text, _ in
+      guard let level = LogLevel(rawValue: text) else { return false }
+      options.logLevel = level
+      return true
+    },
+  ]
+
+  static let accessOptions: [OptionSpecification] = [
+    .init("ro", "read only") { options, _, _ in
+      options.readOnly = true
+      return true
+    },
+    .init("rw", "read and write (the default)") { options, _, _ in
+      options.readOnly = false
+      return true
+    },
+    .init("allow_other", "let other users use the mount") { options, _, _ in
+      options.allowOther = true
+      return true
+    },
+    .init("uid", value: "0...4294967294", "owner shown for every file") { options, text, _ in
+      guard let id = identifier(text) else { return false }
+      options.uid = id
+      return true
+    },
+    .init("gid", value: "0...4294967294", "group shown for every file") { options, text, _ in
+      guard let id = identifier(text) else { return false }
+      options.gid = id
+      return true
+    },
+    .init("umask", value: "000...777, octal", "permission bits taken away from every file") {
+      options, text, _ in
+      guard text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "7")) ~= $0 }),
+        let mask = UInt32(text, radix: 8), mask <= 0o777
+      else { return false }
+      options.umask = mask
+      return true
+    },
+  ]
+
+  /// Words of mount(8) that become kernel mount flags; a later word replaces its opposite.
+  static let kernelFlagPairs: [(String, String)] = [
+    ("nosuid", "suid"), ("nodev", "dev"), ("noexec", "exec"), ("noatime", "atime"),
+    ("nodiratime", "diratime"), ("relatime", "norelatime"), ("strictatime", "nostrictatime"),
+  ]
+
+  /// Words of mount(8) and fstab(5) that say nothing to us.
+  static let ignoredWords: Set<String> = [
+    "defaults", "auto", "noauto", "user", "nouser", "users", "nousers", "owner", "noowner", "group",
+    "nogroup", "_netdev", "nofail", "async", "lazytime", "nolazytime", "silent", "loud", "comment",
+    "uhelper", "helper", "default_permissions", "iversion", "noiversion", "mand", "nomand",
+  ]
+
+  /// Words of mount(8) that would be wrong to ignore.
+  static let unsupportedWords: [String: String] = [
+    "remount": "unmount and mount again",
+    "bind": "mount the store once and bind its mountpoint",
+    "dirsync": "use sync=remote to wait for the commit",
+  ]
+
+  /// Names under which people would hand over keys.
+  static let secretWords: Set<String> = [
+    "access_key", "access_key_id", "accesskey", "aws_access_key_id", "aws_secret_access_key",
+    "aws_session_token", "secret_key", "secret_access_key", "secretkey", "secret", "session_token",
+    "token", "password", "passwd", "pass", "key", "credentials",
+  ]
+
+  /// Every name that the nearest one is sought among.
+  static let knownNames: [String] =
+    all.map(\.name) + kernelFlagPairs.flatMap { [$0.0, $0.1] } + ignoredWords.sorted()
+
+  private static func identifier(_ text: String) -> UInt32? {
+    // (uid_t)-1 means "leave as is" in chown(2) and is no user.
+    guard text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")) ~= $0 }),
+      let id = UInt32(text), id != .max
+    else { return nil }
+    return id
+  }
+
+  private static func isEndpoint(_ text: String) -> Bool {
+    for scheme in ["http://", "https://"] where text.hasPrefix(scheme) {
+      let rest = text.dropFirst(scheme.count)
+      return !rest.isEmpty && !rest.hasPrefix("/")
+        && !rest.contains { $0 == "@" || $0 == "?" || $0 == "#" || $0.isWhitespace }
+    }
+    return false
+  }
+}
