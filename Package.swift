@@ -31,6 +31,7 @@ let package = Package(
     .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
     .systemLibrary(name: "CChecksum", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+    .systemLibrary(name: "CLinux"),
 
     // The model, the formats, the cache and the sync engine.
     .target(name: "RegionCore", dependencies: ["CChecksum", system], swiftSettings: settings),
@@ -61,7 +62,8 @@ let package = Package(
     // Test support: fault store, manual clock, fixtures; the impairment proxy.
     .target(
       name: "RegionTesting", dependencies: ["RegionCore", "FuseKit"], swiftSettings: settings),
-    .executableTarget(name: "regionfs-impair", dependencies: [arguments], swiftSettings: settings),
+    .executableTarget(
+      name: "regionfs-impair", dependencies: ["CLinux", arguments], swiftSettings: settings),
 
     .testTarget(
       name: "RegionCoreTests", dependencies: ["RegionCore", "RegionTesting"],

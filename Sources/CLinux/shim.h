@@ -1,0 +1,24 @@
+// Linux calls that the Glibc module map leaves out: epoll, timerfd, signalfd, splice.
+#pragma once
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+// These need _GNU_SOURCE, which would make this module's view of the libc headers differ from
+// that of the Glibc module; hence the calls by number. Constants are the kernel's ABI.
+static inline long linux_splice(int from, int to, unsigned long count) {
+  const unsigned int move_and_nonblock = 3;
+  return syscall(SYS_splice, from, 0, to, 0, count, move_and_nonblock);
+}
+static inline int linux_pipe2(int descriptors[2], int flags) {
+  return (int)syscall(SYS_pipe2, descriptors, flags);
+}
+static inline int linux_accept4(int listener, int flags) {
+  return (int)syscall(SYS_accept4, listener, 0, 0, flags);
+}
+static inline int linux_set_pipe_size(int descriptor, int bytes) {
+  const int f_setpipe_sz = 1031;
+  return (int)syscall(SYS_fcntl, descriptor, f_setpipe_sz, bytes);
+}
