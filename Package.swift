@@ -67,7 +67,7 @@ let package = Package(
 
     .testTarget(
       name: "RegionCoreTests", dependencies: ["RegionCore", "RegionTesting"],
-      swiftSettings: settings),
+      exclude: ["Golden"], swiftSettings: settings),
     .testTarget(name: "FuseKitTests", dependencies: ["FuseKit"], swiftSettings: settings),
     .testTarget(
       name: "S3StoreTests", dependencies: ["S3Store", "CurlKit", "RegionTesting"],

@@ -48,6 +48,8 @@ public enum Limits {
   public static let namePageLength = 80 << 20
   /// An encoded checkpoint index, in bytes.
   public static let indexLength = 64 << 20
+  /// Largest FileID: ids are never reused, and name pages are numbered in 31 bits.
+  public static let fileID: UInt64 = 1 << 40
   /// Inodes in one group: the namespace is kept in memory.
   public static let inodes: UInt64 = 1 << 22
   /// A log record's body: 1 MiB of payload (max_write) with its runs, or names with attributes, in bytes.

@@ -12,6 +12,12 @@ public struct ObjectKey: Hashable, Comparable, Sendable, CustomStringConvertible
     self.text = text
   }
 
+  /// A key that this module put together itself from parts that cannot break the rules.
+  init(composed text: String) {
+    assert(Self.isValid(text), "composed an invalid key")
+    self.text = text
+  }
+
   /// The same as `text`.
   public var description: String { text }
 

@@ -4,7 +4,7 @@ import Glibc
 ///
 /// One party owns it at a time (the caller, then the transfer it is lent to, then the caller
 /// again), which is why handing it across tasks is sound.
-public final class IOBuffer: @unchecked Sendable {
+@safe public final class IOBuffer: @unchecked Sendable {
   /// Start of the memory, aligned to 4096 bytes.
   public let base: UnsafeMutableRawPointer
   /// Bytes that fit.

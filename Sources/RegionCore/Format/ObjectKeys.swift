@@ -1,0 +1,62 @@
+/// The keys of everything but the names of groups (`GroupNames`), relative to the store's prefix.
+public enum ObjectKeys {
+  /// `g/<uuid>/root`: the only mutable object of a group.
+  public static func root(of group: GroupID) -> ObjectKey { ObjectKey(composed: "g/\(group)/root") }
+
+  /// `g/<uuid>/seg/<epoch>-<random>`: an immutable segment.
+  public static func segment(_ group: GroupID, _ object: ObjectID) -> ObjectKey {
+    ObjectKey(composed: segmentPrefix(of: group) + object.name)
+  }
+
+  /// `g/<uuid>/map/<epoch>-<random>`: an immutable checkpoint.
+  public static func map(_ group: GroupID, _ object: ObjectID) -> ObjectKey {
+    ObjectKey(composed: mapPrefix(of: group) + object.name)
+  }
+
+  /// `g/<uuid>/trace`: the recorded order of access, a hint.
+  public static func trace(of group: GroupID) -> ObjectKey {
+    ObjectKey(composed: "g/\(group)/trace")
+  }
+
+  /// `mounts/<id>`: the heartbeat of a live mount.
+  public static func mounts(_ id: WriterID) -> ObjectKey { ObjectKey(composed: "mounts/\(id)") }
+
+  /// `deleted/<uuid>`: says that a group is gone and its objects may go.
+  public static func deleted(_ group: GroupID) -> ObjectKey {
+    ObjectKey(composed: "deleted/\(group)")
+  }
+
+  /// What the keys of a group's segments begin with.
+  public static func segmentPrefix(of group: GroupID) -> String { "g/\(group)/seg/" }
+  /// What the keys of a group's checkpoints begin with.
+  public static func mapPrefix(of group: GroupID) -> String { "g/\(group)/map/" }
+  /// What the keys made by `deleted` begin with.
+  public static let deletedPrefix = "deleted/"
+  /// What the keys made by `mounts` begin with.
+  public static let mountsPrefix = "mounts/"
+
+  /// The object whose segment or checkpoint key begins with `prefix` (`segmentPrefix`, `mapPrefix`);
+  /// nil for any other key and for other spellings.
+  public static func object(of key: ObjectKey, prefix: String) -> ObjectID? {
+    guard let name = rest(of: key, after: prefix) else { return nil }
+    let parts = name.split(separator: "-", maxSplits: 1)
+    guard parts.count == 2, let epoch = UInt64(parts[0]), let random = Random128(parts[1]) else {
+      return nil
+    }
+    let object = ObjectID(epoch: epoch, random: random)
+    return object.name == name ? object : nil
+  }
+
+  /// The identifier in a key `<prefix><32 hexadecimal digits>` (`deletedPrefix`, `mountsPrefix`).
+  public static func identifier(of key: ObjectKey, prefix: String) -> Random128? {
+    guard let name = rest(of: key, after: prefix), let id = Random128(name),
+      id.description == name
+    else { return nil }
+    return id
+  }
+
+  private static func rest(of key: ObjectKey, after prefix: String) -> String? {
+    guard key.text.hasPrefix(prefix) else { return nil }
+    return String(key.text.dropFirst(prefix.count))
+  }
+}
