@@ -1,0 +1,252 @@
+import Glibc
+import Synchronization
+
+/// What a daemon answers. Called on the server's own threads, several at a time: blocking is fine.
+public protocol ControlHandler: Sendable {
+  /// Who this daemon is; must not wait for anything.
+  func mountStatus() -> MountStatus
+
+  /// Everything there is to tell.
+  func status() -> StatusReport
+
+  /// Returns when everything accepted before the call is committed: of the group that holds `path`
+  /// (a path under the mount, no leading slash), or of all groups.
+  ///
+  /// - Parameter progress: to be called about twice a second, also when nothing moves; false means
+  ///   that the client has gone and the call should return soon.
+  /// - Throws: `ControlError`: `notFound`, `failed` ….
+  func sync(
+    path: String?, progress: (SyncProgress) -> Bool
+  ) throws(ControlError)
+
+  /// Returns when the daemon has drained: unmounted and everything committed.
+  ///
+  /// - Parameter progress: as in `sync`.
+  /// - Throws: `ControlError` when it will not get there.
+  func drain(progress: (SyncProgress) -> Bool) throws(ControlError)
+
+  /// Starts unmounting and draining; returns at once.
+  ///
+  /// - Throws: `ControlError`.
+  func requestShutdown() throws(ControlError)
+
+  /// Changes the log level; `level` is a `swift-log` level name.
+  ///
+  /// - Throws: `ControlError` for an unknown one.
+  func setLogLevel(_ level: String) throws(ControlError)
+}
+
+/// Answers the control socket of one daemon, on threads of its own.
+///
+/// One thread accepts, one more serves each client, at most `ControlProtocol.clientLimit`. `stop()`
+/// must be called before the last reference goes.
+public final class ControlServer: Sendable {
+  /// Path of the socket.
+  public let socketPath: String
+
+  private struct State {
+    var stopping = false
+    /// Descriptors of the clients being served, for `stop()`. Each is taken out before it is
+    /// closed, so a number in here is always ours.
+    var clients: Set<Int32> = []
+    var listening = true
+  }
+
+  private let state = Mutex(State())
+  private let handler: any ControlHandler
+  private let listener: Int32
+  private let ownUID: UInt32
+
+  /// Makes the socket `<directory>/<mountID>.sock` (mode 0600) and starts to answer.
+  ///
+  /// - Parameters:
+  ///   - directory: from `ControlDirectory.prepare`.
+  ///   - mountID: 1 to 64 characters of `A-Z a-z 0-9 _ -`.
+  /// - Throws: `ControlError`.
+  public init(
+    directory: String, mountID: String, handler: any ControlHandler
+  ) throws(ControlError) {
+    guard (1...64).contains(mountID.utf8.count), mountID.utf8.allSatisfy(Self.isNameByte) else {
+      throw ControlError(.malformed, "'\(mountID)' cannot name a socket")
+    }
+    try ControlDirectory.check(directory, uid: geteuid())
+    socketPath = "\(directory)/\(mountID).sock"
+    self.handler = handler
+    ownUID = geteuid()
+    listener = try Self.listen(at: socketPath)
+    do throws(ControlError) {
+      try Thread.start { [self] in acceptLoop() }
+    } catch {
+      close(listener)
+      // SAFETY: unlink reads the path only during the call.
+      _ = unsafe unlink(socketPath)
+      throw error
+    }
+  }
+
+  /// Stops accepting, lets answers under way be finished for at most `grace`, removes the socket.
+  ///
+  /// The handler's `sync` and `drain` should have returned, or return soon, when this is called.
+  public func stop(grace: Duration = .seconds(2)) {
+    let first = state.withLock { state in
+      defer { state.stopping = true }
+      // Only the reading side: what is being answered still goes out.
+      for client in state.clients { shutdown(client, Int32(SHUT_RD)) }
+      // Wakes the accepting thread, which closes the number only after it has said so here.
+      if state.listening { shutdown(listener, Int32(SHUT_RDWR)) }
+      return !state.stopping
+    }
+    guard first else { return }
+    // SAFETY: unlink reads the path only during the call.
+    _ = unsafe unlink(socketPath)
+    let deadline = ContinuousClock.now + grace
+    while ContinuousClock.now < deadline {
+      let idle = state.withLock { $0.clients.isEmpty && !$0.listening }
+      if idle { return }
+      usleep(2_000)
+    }
+  }
+
+  private static func isNameByte(_ byte: UInt8) -> Bool {
+    switch byte {
+    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+      UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "-"):
+      true
+    default: false
+    }
+  }
+
+  /// Binds under another name and renames once it listens: a socket that refuses connections is
+  /// then always a dead one, never one that is about to listen.
+  private static func listen(at path: String) throws(ControlError) -> Int32 {
+    let descriptor = try ControlSocket.make()
+    let early = "\(path).\(getpid())"
+    // SAFETY: paths are read only during the calls.
+    _ = unsafe unlink(early)
+    let bound = unsafe try ControlSocket.withAddress(of: early) { address, length in
+      unsafe bind(descriptor.number, address, length)
+    }
+    guard bound == 0 else { throw .system("bind", early) }
+    guard unsafe chmod(early, 0o600) == 0, Glibc.listen(descriptor.number, 64) == 0,
+      unsafe rename(early, path) == 0
+    else {
+      let error = ControlError.system("listen", path)
+      _ = unsafe unlink(early)
+      throw error
+    }
+    let number = fcntl(descriptor.number, F_DUPFD_CLOEXEC, 0)
+    guard number >= 0 else {
+      let error = ControlError.system("fcntl", path)
+      _ = unsafe unlink(path)
+      throw error
+    }
+    return number
+  }
+
+  private func acceptLoop() {
+    defer {
+      state.withLock { $0.listening = false }
+      close(listener)
+    }
+    while !state.withLock({ $0.stopping }) {
+      guard (try? ControlSocket.wait(listener, for: POLLIN, until: nil)) == true else { return }
+      let number = accept(listener, nil, nil)
+      guard number >= 0 else {
+        // Out of descriptors or a client that went at once: breathe and go on.
+        if errno != EINTR, errno != EAGAIN, errno != ECONNABORTED { usleep(10_000) }
+        continue
+      }
+      // accept4 is not in the Glibc module; a child forked in between keeps one connection.
+      _ = fcntl(number, F_SETFD, FD_CLOEXEC)
+      admit(Descriptor(number))
+    }
+  }
+
+  private func admit(_ descriptor: consuming Descriptor) {
+    let number = descriptor.number
+    let admitted = state.withLock { state in
+      guard !state.stopping, state.clients.count < ControlProtocol.clientLimit else { return false }
+      state.clients.insert(number)
+      return true
+    }
+    guard admitted else {
+      refuse(LineChannel(descriptor), ControlError(.busy, "too many clients; try again"))
+      return
+    }
+    let box = ChannelBox(LineChannel(descriptor))
+    do throws(ControlError) {
+      try Thread.start { [self] in
+        guard let channel = box.take() else { return }
+        serve(channel)
+      }
+    } catch {
+      guard let channel = box.take() else { return }
+      forget(channel)
+    }
+  }
+
+  private func refuse(_ channel: consuming LineChannel, _ error: ControlError) {
+    var reply = ControlReply(.error)
+    reply.error = error
+    guard let line = try? ControlCoding.line(reply, limit: ControlProtocol.replyLimit) else {
+      return
+    }
+    // A refused client that does not read is not waited for.
+    try? channel.write(line, until: .now)
+  }
+
+  private func forget(_ channel: consuming LineChannel) {
+    let number = channel.descriptor.number
+    state.withLock { _ = $0.clients.remove(number) }
+  }
+
+  private func serve(_ channel: consuming LineChannel) {
+    var session = ControlSession(channel: channel, handler: handler, ownUID: ownUID)
+    session.run()
+    forget(session.finish())
+  }
+}
+
+/// Hands a channel to the thread that serves it.
+private final class ChannelBox: Sendable {
+  private let channel: Mutex<LineChannel?>
+
+  init(_ channel: consuming LineChannel) {
+    self.channel = Mutex(channel)
+  }
+
+  func take() -> LineChannel? {
+    channel.withLock { $0.take() }
+  }
+}
+
+/// A detached thread (`pthread_create`) with a small stack: the daemon may have thousands of
+/// mappings to keep small.
+enum Thread {
+  static func start(_ body: @escaping @Sendable () -> Void) throws(ControlError) {
+    final class Body {
+      let run: @Sendable () -> Void
+      init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+    }
+    var attributes = pthread_attr_t()
+    // SAFETY: initialized here, used below, destroyed at the end.
+    unsafe pthread_attr_init(&attributes)
+    defer { unsafe pthread_attr_destroy(&attributes) }
+    unsafe pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+    unsafe pthread_attr_setstacksize(&attributes, 1 << 20)
+    var thread = pthread_t()
+    // SAFETY: the retained body is released by the thread, or here when there is none.
+    let retained = unsafe Unmanaged.passRetained(Body(body))
+    let result = unsafe pthread_create(
+      &thread, &attributes,
+      { argument in
+        guard let argument = unsafe argument else { return nil }
+        unsafe Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run()
+        return nil
+      }, retained.toOpaque())
+    guard result == 0 else {
+      unsafe retained.release()
+      throw .system("pthread_create", "control", errno: result)
+    }
+  }
+}
