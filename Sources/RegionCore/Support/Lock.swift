@@ -18,8 +18,8 @@ public final class Lock<State>: @unchecked Sendable {
   public func withLock<Result, Failure: Error>(
     _ body: (inout State) throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    unsafe mutex._unsafeLock()
-    defer { unsafe mutex._unsafeUnlock() }
+    mutex._unsafeLock()
+    defer { mutex._unsafeUnlock() }
     return try body(&state)
   }
 }
