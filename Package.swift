@@ -84,7 +84,7 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "EndToEndTests", dependencies: ["RegionTesting", "RegionControl"],
-      swiftSettings: settings),
+      exclude: ["Programs"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )
