@@ -61,7 +61,8 @@ let package = Package(
 
     // Test support: fault store, manual clock, fixtures; the impairment proxy.
     .target(
-      name: "RegionTesting", dependencies: ["RegionCore", "FuseKit"], swiftSettings: settings),
+      name: "RegionTesting", dependencies: ["RegionCore", "FuseKit", "S3Store"],
+      swiftSettings: settings),
     .executableTarget(
       name: "regionfs-impair", dependencies: ["CLinux", arguments], swiftSettings: settings),
 
@@ -71,7 +72,7 @@ let package = Package(
     .testTarget(name: "FuseKitTests", dependencies: ["FuseKit"], swiftSettings: settings),
     .testTarget(
       name: "S3StoreTests", dependencies: ["S3Store", "CurlKit", "RegionTesting"],
-      swiftSettings: settings),
+      exclude: ["golden", "servers"], swiftSettings: settings),
     .testTarget(
       name: "StoreContractTests",
       dependencies: ["RegionCore", "DirectoryStore", "S3Store", "RegionTesting"],
