@@ -75,7 +75,7 @@ public final class ControlServer: Sendable {
     ownUID = geteuid()
     listener = try Self.listen(at: socketPath)
     do throws(ControlError) {
-      try Thread.start { [self] in acceptLoop() }
+      try DetachedThread.start { [self] in acceptLoop() }
     } catch {
       close(listener)
       // SAFETY: unlink reads the path only during the call.
@@ -175,7 +175,7 @@ public final class ControlServer: Sendable {
     }
     let box = ChannelBox(LineChannel(descriptor))
     do throws(ControlError) {
-      try Thread.start { [self] in
+      try DetachedThread.start { [self] in
         guard let channel = box.take() else { return }
         serve(channel)
       }
@@ -217,36 +217,5 @@ private final class ChannelBox: Sendable {
 
   func take() -> LineChannel? {
     channel.withLock { $0.take() }
-  }
-}
-
-/// A detached thread (`pthread_create`) with a small stack: the daemon may have thousands of
-/// mappings to keep small.
-enum Thread {
-  static func start(_ body: @escaping @Sendable () -> Void) throws(ControlError) {
-    final class Body {
-      let run: @Sendable () -> Void
-      init(_ run: @escaping @Sendable () -> Void) { self.run = run }
-    }
-    var attributes = pthread_attr_t()
-    // SAFETY: initialized here, used below, destroyed at the end.
-    unsafe pthread_attr_init(&attributes)
-    defer { unsafe pthread_attr_destroy(&attributes) }
-    unsafe pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-    unsafe pthread_attr_setstacksize(&attributes, 1 << 20)
-    var thread = pthread_t()
-    // SAFETY: the retained body is released by the thread, or here when there is none.
-    let retained = unsafe Unmanaged.passRetained(Body(body))
-    let result = unsafe pthread_create(
-      &thread, &attributes,
-      { argument in
-        guard let argument = unsafe argument else { return nil }
-        unsafe Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run()
-        return nil
-      }, retained.toOpaque())
-    guard result == 0 else {
-      unsafe retained.release()
-      throw .system("pthread_create", "control", errno: result)
-    }
   }
 }

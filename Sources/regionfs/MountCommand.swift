@@ -1,0 +1,101 @@
+import ArgumentParser
+import Glibc
+import RegionControl
+import RegionOptions
+
+/// `regionfs mount STORE MOUNTPOINT`.
+struct MountCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "mount",
+    abstract: "Mount a store.",
+    discussion: """
+      Returns when the mount answers; the daemon goes on in the background.
+
+      Stores: s3://bucket/prefix, file:///directory, memory:
+
+      Options (-o a,b=c; may be repeated; a comma in a value is written \\,):
+      \(optionHelp)
+      The words of mount(8) and fstab(5) are accepted too: nosuid, nodev, noexec, noatime, _netdev,
+      nofail, noauto, user, x-… and so on.
+
+      Keys are taken from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+      AWS_SESSION_TOKEN), the shared AWS files, or the instance; never from options.
+
+      Examples:
+        regionfs mount file:///srv/store /mnt/regions
+        regionfs mount s3://bucket/p /mnt/regions -o endpoint=http://127.0.0.1:9000,path_style
+        regionfs mount -f memory: /mnt/scratch -o log_level=debug
+      """)
+
+  @Argument(help: "s3://bucket/prefix, file:///directory or memory:")
+  var store: String
+
+  @Argument(help: "An empty directory.", completion: .directory)
+  var mountpoint: String
+
+  @Option(
+    name: .customShort("o", allowingJoined: true), parsing: .unconditionalSingleValue,
+    help: ArgumentHelp("Mount options, see above.", valueName: "options"))
+  var options: [String] = []
+
+  @Flag(name: [.customShort("f"), .long], help: "Stay in the foreground and log to stderr.")
+  var foreground = false
+
+  @Flag(name: [.customShort("n"), .long], help: "Make no entry in /run/mount/utab.")
+  var noMtab = false
+
+  static var optionHelp: String {
+    OptionTable.all.map { option in
+      let name = option.name + (option.value.map { "=\($0)" } ?? "")
+      let fallback = option.defaultText.map { " (default \($0))" } ?? ""
+      return "  \(name)\n      \(option.help)\(fallback)\n"
+    }.joined()
+  }
+
+  func run() throws {
+    let configuration: MountConfiguration
+    do throws(OptionError) {
+      configuration = try MountConfiguration(
+        store: store, mountpoint: mountpoint, options: options, foreground: foreground,
+        leavesMountTableAlone: noMtab, context: .current)
+    } catch {
+      throw fail(error.description, code: ExitStatus.usage)
+    }
+    if foreground {
+      throw runAsDaemon(configuration, readiness: .foreground(configuration))
+    }
+    guard let descriptor = DaemonStarter.inheritedDescriptor() else {
+      throw ExitCode(DaemonStarter.start())
+    }
+    DaemonStarter.becomeDaemon(keeping: descriptor)
+    throw runAsDaemon(
+      configuration, readiness: .background(configuration, descriptor: descriptor))
+  }
+
+  private func runAsDaemon(
+    _ configuration: MountConfiguration, readiness: consuming DaemonReadiness
+  ) -> ExitCode {
+    SignalWaiter.block()
+    do throws(ControlError) {
+      try LogSetup.bootstrap(configuration)
+    } catch {
+      readiness.failed(error.message)
+      return ExitCode(ExitStatus.system)
+    }
+    return runDaemon(configuration, readiness: readiness)
+  }
+}
+
+extension OptionContext {
+  /// What this process is and where.
+  static var current: Self {
+    let environment = ProcessEnvironment.variables
+    // SAFETY: getcwd allocates a C string that is copied and freed here.
+    var directory = "/"
+    if let path = unsafe getcwd(nil, 0) {
+      directory = unsafe String(cString: path)
+      unsafe free(path)
+    }
+    return Self(environment: environment, uid: geteuid(), currentDirectory: directory)
+  }
+}

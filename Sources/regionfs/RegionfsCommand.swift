@@ -1,0 +1,60 @@
+import ArgumentParser
+import Glibc
+import RegionControl
+
+/// Exit codes of `regionfs`, those of mount(8) and umount(8).
+enum ExitStatus {
+  /// Wrong usage.
+  static let usage: Int32 = 1
+  /// A call of the operating system failed, or another program is missing.
+  static let system: Int32 = 2
+  /// The mount, unmount or sync failed.
+  static let failure: Int32 = 32
+  /// Unmounted, but not everything is committed.
+  static let partial: Int32 = 64
+}
+
+/// `regionfs`: mount, umount, sync.
+@main
+struct RegionfsCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "regionfs",
+    abstract: "Files you can mmap, kept in S3 or in a directory.",
+    discussion: """
+      Examples:
+        regionfs mount file:///srv/store /mnt/regions
+        regionfs mount s3://bucket/prefix /mnt/regions -o region=eu-west-1,profile=work
+        regionfs sync /mnt/regions/model.bin
+        regionfs umount /mnt/regions
+
+      Exit codes: 0 success, 1 wrong usage, 2 system error, 32 mount, umount or sync failed,
+      64 unmounted but not everything committed yet.
+      See also regionfs(1), regionfs-stat(1), mount.fuse.regionfs(8).
+      """,
+    version: "regionfs \(RegionfsVersion.text)",
+    subcommands: [MountCommand.self, UmountCommand.self, SyncCommand.self],
+    // `mount -t fuse.regionfs` without our helper runs `regionfs STORE MOUNTPOINT -o …`.
+    defaultSubcommand: MountCommand.self)
+
+  static func main() {
+    // A closed pipe is an error that write(2) reports, not a reason to die half-way.
+    _ = signal(SIGPIPE, SIG_IGN)
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch {
+      let code = exitCode(for: error)
+      if code == .validationFailure {
+        ProgressDisplay.write(fullMessage(for: error) + "\n")
+        Glibc.exit(ExitStatus.usage)
+      }
+      exit(withError: error)
+    }
+  }
+}
+
+/// Ends a command with one line on stderr.
+func fail(_ message: String, code: Int32) -> ExitCode {
+  ProgressDisplay.write("regionfs: \(message)\n")
+  return ExitCode(code)
+}
