@@ -65,6 +65,8 @@ let package = Package(
       swiftSettings: settings),
     .executableTarget(
       name: "regionfs-impair", dependencies: ["CLinux", arguments], swiftSettings: settings),
+    .executableTarget(
+      name: "regionfs-store-child", dependencies: ["DirectoryStore", "RegionCore"], swiftSettings: settings),
 
     .testTarget(
       name: "RegionCoreTests", dependencies: ["RegionCore", "RegionTesting"],
@@ -75,7 +77,9 @@ let package = Package(
       exclude: ["golden", "servers"], swiftSettings: settings),
     .testTarget(
       name: "StoreContractTests",
-      dependencies: ["RegionCore", "DirectoryStore", "S3Store", "RegionTesting"],
+      dependencies: [
+        "RegionCore", "DirectoryStore", "S3Store", "RegionTesting", "regionfs-store-child",
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "RegionFilesystemTests",
