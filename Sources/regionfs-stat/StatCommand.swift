@@ -1,0 +1,160 @@
+import ArgumentParser
+import Glibc
+import RegionControl
+
+/// Exit codes of `regionfs-stat`; scripts rely on them.
+enum ExitStatus {
+  /// The daemon answered with an error, or what was waited for cannot happen.
+  static let failure: Int32 = 1
+  /// Wrong usage.
+  static let usage: Int32 = 2
+  /// Not a regionfs mount, or no daemon.
+  static let noDaemon: Int32 = 3
+  /// `--timeout` has passed.
+  static let timeout: Int32 = 4
+}
+
+/// What `--wait` waits for.
+enum WaitGoal: String, CaseIterable, ExpressibleByArgument {
+  /// No uncommitted change.
+  case committed
+  /// Every chunk is here.
+  case pulled
+}
+
+/// `regionfs-stat [MOUNTPOINT|FILE]`.
+@main
+struct StatCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "regionfs-stat",
+    abstract: "Show what regionfs mounts and regions are doing.",
+    discussion: """
+      Without an argument: all mounts of this user.
+
+      Examples:
+        regionfs-stat
+        regionfs-stat /mnt/regions/model.bin
+        regionfs-stat --watch=2 /mnt/regions
+        regionfs-stat --wait=committed --timeout 60 /mnt/regions
+        regionfs-stat --json | jq '.mounts[].regions[].dirtyBytes'
+
+      Exit codes: 0 success, 1 failure, 2 wrong usage, 3 not a regionfs mount
+      or no daemon, 4 timeout. See also regionfs-stat(1).
+      """,
+    version: "regionfs-stat \(RegionfsVersion.text)")
+
+  @Argument(help: "A mountpoint, or a file under one to see only that.", completion: .file())
+  var path: String?
+
+  @Flag(name: .long, help: "Print JSON; with --watch one object a line.")
+  var json = false
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "Show it again every so many seconds (--watch alone: 1).", valueName: "seconds"))
+  var watch: Double?
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "First wait until no change is uncommitted, or every chunk is here.",
+      valueName: "goal"))
+  var wait: WaitGoal?
+
+  @Option(name: .long, help: ArgumentHelp("Give up waiting after this time.", valueName: "seconds"))
+  var timeout: Double?
+
+  func validate() throws {
+    if let watch, !(0.1...86_400 ~= watch) {
+      throw ValidationError("--watch takes 0.1 to 86400 seconds")
+    }
+    if let timeout, !(0...1e9 ~= timeout) {
+      throw ValidationError("--timeout takes 0 to 1000000000 seconds")
+    }
+    if timeout != nil, wait == nil {
+      throw ValidationError("--timeout goes with --wait")
+    }
+  }
+
+  static func main() {
+    // `regionfs-stat --watch | head` ends at the first line that nobody reads.
+    _ = signal(SIGPIPE, SIG_DFL)
+    do {
+      let command = try parseAsRoot(withWatchValue(Array(CommandLine.arguments.dropFirst())))
+      if var stat = command as? StatCommand {
+        try stat.run()
+      } else {
+        var other = command
+        try other.run()
+      }
+    } catch let error as ControlError {
+      ProgressDisplay.write("regionfs-stat: \(HumanText.printable(error.message))\n")
+      Glibc.exit(error.code == .noDaemon ? ExitStatus.noDaemon : ExitStatus.failure)
+    } catch {
+      let code = exitCode(for: error)
+      if code == .validationFailure {
+        ProgressDisplay.write(fullMessage(for: error) + "\n")
+        Glibc.exit(ExitStatus.usage)
+      }
+      exit(withError: error)
+    }
+  }
+
+  /// `--watch` may stand alone, which the argument parser does not know.
+  static func withWatchValue(_ arguments: [String]) -> [String] {
+    let end = arguments.firstIndex(of: "--") ?? arguments.endIndex
+    return arguments[..<end].map { $0 == "--watch" ? "--watch=1" : $0 } + arguments[end...]
+  }
+
+  mutating func run() throws {
+    let source = try StatusSource(path: path)
+    if let wait { try waitFor(wait, source: source) }
+    guard let watch else {
+      try show(try source.reports(), source: source)
+      return
+    }
+    let redraws = !json && isatty(STDOUT_FILENO) == 1
+    while true {
+      let reports = try source.reports()
+      if json {
+        try Output.printJSON(reports, pretty: false)
+      } else if redraws {
+        // Home, then clear to the end of the screen (ECMA-48 CUP, ED).
+        Output.print("\u{1B}[H\u{1B}[J" + StatusText.full(reports, now: HumanText.nowUnixSeconds))
+      } else {
+        Output.print(StatusText.lines(reports, now: HumanText.nowUnixSeconds))
+      }
+      usleep(UInt32(min(watch * 1e6, 4e9)))
+    }
+  }
+
+  private func show(_ reports: [StatusReport], source: StatusSource) throws {
+    if json {
+      try Output.printJSON(reports, pretty: true)
+    } else {
+      Output.print(StatusText.full(reports, now: HumanText.nowUnixSeconds))
+    }
+    if reports.isEmpty {
+      throw ControlError(.noDaemon, "no regionfs mounts of this user")
+    }
+    if !source.problems.isEmpty { throw ExitCode(ExitStatus.failure) }
+  }
+
+  private func waitFor(_ goal: WaitGoal, source: StatusSource) throws {
+    var display = ProgressDisplay()
+    defer { display.finish() }
+    while true {
+      let state = WaitState(goal: goal, reports: try source.reports())
+      if state.isReached { return }
+      if let obstacle = state.obstacle { throw ControlError(.failed, obstacle) }
+      if let timeout, display.elapsed >= .seconds(timeout) {
+        display.finish()
+        ProgressDisplay.write("regionfs-stat: timeout: \(state.text)\n")
+        throw ExitCode(ExitStatus.timeout)
+      }
+      display.update("regionfs-stat: " + state.text)
+      usleep(100_000)
+    }
+  }
+}
