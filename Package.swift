@@ -88,7 +88,8 @@ let package = Package(
       name: "RegionControlTests", dependencies: ["RegionControl", "RegionOptions"],
       swiftSettings: settings),
     .testTarget(
-      name: "EndToEndTests", dependencies: ["RegionTesting", "RegionControl"],
+      name: "EndToEndTests",
+      dependencies: ["RegionTesting", "RegionControl", "RegionCore", "DirectoryStore"],
       exclude: ["Programs"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

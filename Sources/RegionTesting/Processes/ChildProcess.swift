@@ -66,4 +66,10 @@ public enum ChildProcess {
     guard result.succeeded else { throw ProcessFailure("\(result)") }
     return result
   }
+
+  /// Lets time pass. The fixtures block their thread anyway, so this does too.
+  public static func pause(_ time: Duration) {
+    let (seconds, attoseconds) = time.components
+    usleep(UInt32(clamping: seconds * 1_000_000 + attoseconds / 1_000_000_000_000))
+  }
 }
