@@ -144,7 +144,7 @@ import Testing
 
   /// Keys that lie around `/` in byte order, where walking directory by directory goes wrong.
   @Test(arguments: StoreUnderTest.all)
-  func listsInByteOrderByPages(_ kind: StoreUnderTest) async throws {
+  func listsEveryKeyOnceByPages(_ kind: StoreUnderTest) async throws {
     let (store, keeper) = try await kind.make()
     defer { withExtendedLifetime(keeper) {} }
     let texts = [
@@ -152,13 +152,16 @@ import Testing
       "A/b",
     ].filter { $0 != "a-" && $0 != "a0" && $0 != "a/b" }
     for text in texts { try await store.put(key(text), [0]) }
-    let sorted = texts.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    let sorted = texts.inByteOrder
     for limit in [1, 2, 3, texts.count - 1, texts.count, 1000] {
-      #expect(try await store.all("", limit: limit) == sorted, "limit \(limit)")
+      let found = try await store.all("", limit: limit)
+      #expect(kind.isOrdered ? found == sorted : found.inByteOrder == sorted, "limit \(limit)")
     }
     for prefix in ["a", "a/", "a.", "a/b", "ab", "ab/c", "x", "a/b/x", "a-/"] {
       let expected = sorted.filter { $0.hasPrefix(prefix) }
-      #expect(try await store.all(prefix, limit: 2) == expected, "prefix \(prefix)")
+      let found = try await store.all(prefix, limit: 2)
+      #expect(
+        kind.isOrdered ? found == expected : found.inByteOrder == expected, "prefix \(prefix)")
     }
     let exact = try await store.list(prefix: "", from: nil, limit: texts.count)
     #expect(exact.keys.count == texts.count && exact.next == nil)
@@ -173,7 +176,7 @@ import Testing
       for text in texts { group.addTask { try await store.put(key(text), [1]) } }
       try await group.waitForAll()
     }
-    let sorted = texts.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    let sorted = texts.inByteOrder
     #expect(try await store.all("g/", limit: 100) == sorted)
     #expect(try await store.all("g/1/", limit: 7) == sorted.filter { $0.hasPrefix("g/1/") })
   }

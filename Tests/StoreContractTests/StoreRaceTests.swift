@@ -5,7 +5,6 @@ import Testing
 /// What of the contract only shows when several do it at once.
 @Suite struct StoreRaceTests {
   private static let writers = 8
-  private static let rounds = 25
 
   /// Runs one racing PUT per writer; how many won, and which.
   private func race(
@@ -38,7 +37,7 @@ import Testing
   func exactlyOneMakesAnObject(_ kind: StoreUnderTest) async throws {
     let (store, keeper) = try await kind.make()
     defer { withExtendedLifetime(keeper) {} }
-    for round in 0..<Self.rounds {
+    for round in 0..<kind.raceRounds {
       let key = try key("race/\(round)")
       let winners = try await race(store, key, .absent, round: round)
       #expect(winners.count == 1, "round \(round)")
@@ -53,7 +52,7 @@ import Testing
     defer { withExtendedLifetime(keeper) {} }
     let key = try key("race/root")
     var etag = try await store.put(key, [0])
-    for round in 0..<Self.rounds {
+    for round in 0..<kind.raceRounds {
       let winners = try await race(store, key, .matches(etag), round: round)
       #expect(winners.count == 1, "round \(round)")
       let found = try await store.get(key)

@@ -6,6 +6,10 @@ import Testing
 /// A kind of store that the contract is tested on.
 struct StoreUnderTest: Sendable, CustomTestStringConvertible {
   var testDescription: String
+  /// Whether it lists in byte order of whole keys. SeaweedFS lists directory by directory.
+  var isOrdered = true
+  /// Rounds of a race: SeaweedFS takes seconds to decide one.
+  var raceRounds = 50
   /// Makes an empty store, which is used only while the object beside it lives.
   let make: @Sendable () async throws -> (store: any ObjectStore, keeper: any Sendable)
 
@@ -18,11 +22,20 @@ struct StoreUnderTest: Sendable, CustomTestStringConvertible {
       let scratch = try Scratch()
       return (try DirectoryStore(directory: scratch.file("store")), scratch)
     },
+    StoreUnderTest(testDescription: "S3 (SeaweedFS)", isOrdered: false, raceRounds: 5) {
+      let server = try await seaweed.value
+      return (try server.store(prefix: "contract-\(Random128.random())"), server)
+    },
   ]
+
+  /// One server for all tests: it takes seconds to start. Each test has a prefix of its own.
+  private static let seaweed = Task { try await SeaweedServer.start() }
 
   /// The store behind `Metered(Retrying(Verifying(…)))`.
   private var decorated: StoreUnderTest {
-    StoreUnderTest(testDescription: "\(testDescription), decorated") {
+    StoreUnderTest(
+      testDescription: "\(testDescription), decorated", isOrdered: isOrdered, raceRounds: raceRounds
+    ) {
       let (store, keeper) = try await make()
       return (MeteredStore(RetryingStore(VerifyingStore(store), policy: .quick)), keeper)
     }
@@ -53,7 +66,7 @@ extension ObjectStore {
     return (buffer.array, info)
   }
 
-  /// All keys with a prefix, by pages of `limit`.
+  /// All keys with a prefix, in the order in which they came, by pages of `limit`.
   func all(_ prefix: String, limit: Int = 1000) async throws(StoreError) -> [String] {
     var keys: [String] = []
     var token: String?
@@ -76,4 +89,9 @@ func failure(_ operation: () async throws -> Void) async throws -> StoreError.Ki
   } catch let error as StoreError {
     return error.kind
   }
+}
+
+extension [String] {
+  /// Sorted by bytes, as keys are.
+  var inByteOrder: [String] { sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) } }
 }

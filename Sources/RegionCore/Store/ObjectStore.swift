@@ -94,7 +94,8 @@ public enum TransferPriority: Int, Comparable, Sendable {
 
 /// One page of a listing.
 public struct ListPage: Hashable, Sendable {
-  /// Keys in byte order.
+  /// Keys, each once in all pages together, in an order of the store's own: byte order on most, but
+  /// SeaweedFS and S3 directory buckets, for two, have another around `/`.
   public var keys: [ObjectKey]
   /// Where to go on; nil at the end.
   public var next: String?

@@ -107,7 +107,7 @@ private struct ScriptedStore: ObjectStore {
     #expect(try await list(page(["g/a", "g/b"], next: "x")) == nil)
     #expect(try await list(page([])) == nil)
     #expect(try await list(page(["g/a", "g/b", "g/c"])) == .damagedAnswer)
-    #expect(try await list(page(["g/b", "g/a"])) == .damagedAnswer)
+    #expect(try await list(page(["g/b", "g/a"])) == nil, "the order is the store's own")
     #expect(try await list(page(["g/a", "g/a"])) == .damagedAnswer)
     #expect(try await list(page(["h/a"])) == .damagedAnswer)
     #expect(try await list(page(["g/a"], next: "t"), from: "t") == .damagedAnswer)
