@@ -30,11 +30,12 @@ let package = Package(
       name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
+    .systemLibrary(name: "CLinux"),
     .systemLibrary(name: "CChecksum", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
     .systemLibrary(name: "CLinux"),
 
     // The model, the formats, the cache and the sync engine.
-    .target(name: "RegionCore", dependencies: ["CChecksum", system], swiftSettings: settings),
+    .target(name: "RegionCore", dependencies: ["CChecksum", "CLinux", system], swiftSettings: settings),
     .target(name: "FuseKit", dependencies: ["CFuse"], swiftSettings: settings),
     .target(name: "CurlKit", dependencies: ["CCurl"], swiftSettings: settings),
 

@@ -1,9 +1,11 @@
-// Linux calls that the Glibc module map leaves out: epoll, timerfd, signalfd, splice.
+// Linux calls that the Glibc module map leaves out: epoll, timerfd, signalfd, splice,
+// fallocate, sync_file_range.
 #pragma once
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 // These need _GNU_SOURCE, which would make this module's view of the libc headers differ from
@@ -21,4 +23,12 @@ static inline int linux_accept4(int listener, int flags) {
 static inline int linux_set_pipe_size(int descriptor, int bytes) {
   const int f_setpipe_sz = 1031;
   return (int)syscall(SYS_fcntl, descriptor, f_setpipe_sz, bytes);
+}
+/// fallocate(2).
+static inline int linux_fallocate(int fd, int mode, off_t offset, off_t length) {
+  return (int)syscall(SYS_fallocate, fd, mode, offset, length);
+}
+/// sync_file_range(2).
+static inline int linux_sync_file_range(int fd, off_t offset, off_t length, unsigned flags) {
+  return (int)syscall(SYS_sync_file_range, fd, offset, length, flags);
 }

@@ -1,0 +1,93 @@
+/// How urgent a line of the log is.
+public enum EventLevel: Int, Sendable, Comparable {
+  case debug, info, warning, error
+  /// Orders levels by urgency.
+  public static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
+}
+
+/// What the engine is told by its mount: fixed for the daemon's life.
+public struct EngineSettings: Sendable {
+  /// How pulls begin.
+  public enum PullMode: String, Sendable, CaseIterable {
+    /// Decide from misses and size.
+    case auto
+    /// Only what is touched, with read-ahead.
+    case lazy
+    /// All of an opened region in the background.
+    case background
+    /// The same, and opening waits for it.
+    case full
+  }
+  /// What msync and fsync wait for.
+  public enum SyncMode: String, Sendable, CaseIterable {
+    /// The local log is on disk.
+    case local
+    /// The changes are committed in the store.
+    case remote
+  }
+
+  /// How pulls begin.
+  public var pull = PullMode.auto
+  /// What fsync waits for.
+  public var sync = SyncMode.local
+  /// The longest a change stays uncommitted, not counting the upload.
+  public var pushInterval = Duration.seconds(5)
+  /// Bytes of uncommitted changes at which writers wait.
+  public var logLimit: UInt64 = 1 << 30
+  /// How long a read of an absent chunk waits for the store before it fails.
+  public var faultTimeout = Duration.seconds(30)
+  /// No change is accepted.
+  public var isReadOnly = false
+  /// Claim groups that another writer holds.
+  public var takeover = false
+  /// Geometry of groups that are made here.
+  public var geometry = Geometry.standard
+  /// How this daemon is called in other hosts' EBUSY messages: host, mountpoint.
+  public var holder = ""
+  /// How long a clean group without writers stays claimed.
+  public var releaseDelay = Duration.seconds(10)
+  /// How long a dropped object stays in the store.
+  public var collectionGrace = Duration.seconds(3600)
+
+  /// The defaults.
+  public init() {}
+}
+
+/// What every part of the engine needs: threads, time, the store, the log. One for each mount.
+public final class EngineContext: Sendable {
+  /// Runs the engine's tasks.
+  public let executor: EngineExecutor
+  /// Time.
+  public let clock: any EngineClock
+  /// The store stack: metered, retrying, verifying.
+  public let store: any ObjectStore
+  /// The mount's settings.
+  public let settings: EngineSettings
+  /// This cache directory's identity.
+  public let writer: WriterID
+  /// Errors since the start, for `regionfs-stat`.
+  public let errors = Lock<(count: Int, last: String?)>((0, nil))
+  private let sink: @Sendable (EventLevel, String) -> Void
+
+  /// A context; `sink` gets one line for each event.
+  public init(
+    executor: EngineExecutor, clock: any EngineClock, store: any ObjectStore,
+    settings: EngineSettings, writer: WriterID,
+    sink: @escaping @Sendable (EventLevel, String) -> Void
+  ) {
+    self.executor = executor
+    self.clock = clock
+    self.store = store
+    self.settings = settings
+    self.writer = writer
+    self.sink = sink
+  }
+
+  /// Writes a line of the log; errors are counted too.
+  public func log(_ level: EventLevel, _ message: String) {
+    if level >= .error {
+      errors.withLock { $0 = ($0.count + 1, message) }
+    }
+    sink(level, message)
+  }
+}

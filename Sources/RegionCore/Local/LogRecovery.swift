@@ -1,0 +1,132 @@
+import Glibc
+
+/// Why a log could not be read back.
+enum LogRecoveryError: Error, CustomStringConvertible {
+  /// The disk failed.
+  case local(LocalError)
+  /// Bytes that had been written completely are not what they should be.
+  case damaged(path: String, FormatError)
+
+  var description: String {
+    switch self {
+    case .local(let error): error.description
+    case .damaged(let path, let error): "\(path): \(error)"
+    }
+  }
+}
+
+/// What was found of a log.
+struct RecoveredLog {
+  var log: WriteLog
+  /// Bytes cut off at the end: a record that was being written when the daemon or host stopped.
+  var tornBytes: UInt64
+}
+
+extension WriteLog {
+  /// Opens the log whose files are in `directory`; nil if there is none. A torn tail of the last
+  /// file is cut off and the cut synced; damage in an earlier file throws.
+  static func recover(in directory: String) throws(LogRecoveryError) -> RecoveredLog? {
+    let names = try local { () throws(LocalError) in try LocalDirectory.names(in: directory) }
+    var log: WriteLog?
+    var torn: UInt64 = 0
+    for (position, name) in names.enumerated() {
+      let path = directory + "/" + name
+      torn = try recoverFile(path, into: &log, isLast: position == names.count - 1)
+    }
+    guard let log else { return nil }
+    if log.segments.isEmpty { try local { () throws(LocalError) in try log.roll() } }
+    return RecoveredLog(log: log, tornBytes: torn)
+  }
+
+  private static func recoverFile(
+    _ path: String, into log: inout WriteLog?, isLast: Bool
+  ) throws(LogRecoveryError) -> UInt64 {
+    let file = try local { () throws(LocalError) in try LocalFile(path: path, flags: O_RDWR) }
+    let size = try local { () throws(LocalError) in try file.size() }
+    let header: LogFileHeader
+    do throws(FormatError) {
+      let bytes = try read(file, 0..<min(size, UInt64(LogCodec.fileHeaderLength)))
+      header = try LogCodec.decodeFileHeader(bytes)
+    } catch {
+      // The newest file may have been in the making: without a whole header it has no records.
+      guard isLast, size <= UInt64(LogCodec.fileHeaderLength) else {
+        throw .damaged(path: path, error)
+      }
+      try local { () throws(LocalError) in try LocalDirectory.removeFile(path) }
+      return size
+    }
+    let current =
+      log
+      ?? WriteLog(
+        directory: LocalDirectory.parent(of: path), header: header, next: header.firstSequence,
+        chain: header.chain)
+    guard header.log == current.header.log, header.firstSequence == current.nextSequence,
+      header.chain == current.chain
+    else {
+      throw .damaged(
+        path: path, FormatError(.invalid("it does not continue the file before"), what: "log"))
+    }
+    log = current
+    return try current.load(file, header, size: size, isLast: isLast)
+  }
+
+  /// Reads the records of one file into `entries`; returns the bytes of a torn tail that was cut.
+  private func load(
+    _ file: LocalFile, _ header: LogFileHeader, size: UInt64, isLast: Bool
+  ) throws(LogRecoveryError) -> UInt64 {
+    var reader = LogReader(header)
+    var offset = UInt64(LogCodec.fileHeaderLength)
+    while offset < size {
+      do throws(FormatError) {
+        let headerEnd = min(size, offset + UInt64(LogCodec.recordHeaderLength))
+        let head = try Self.read(file, offset..<headerEnd)
+        let length = try reader.length(ofRecordWith: head[...])
+        guard UInt64(length) <= size - offset else {
+          throw FormatError(.truncated, what: "log record")
+        }
+        let bytes = try Self.read(file, offset..<offset + UInt64(length))
+        let found = try reader.read(bytes[...])
+        let payload =
+          found.payloadOffset < length
+          ? LogLocation(file: file, offset: offset + UInt64(found.payloadOffset)) : nil
+        entries.append(
+          LogEntry(
+            sequence: reader.nextSequence - 1, length: length, record: found.record,
+            payload: payload))
+        offset += UInt64(length)
+      } catch {
+        guard isLast else { throw .damaged(path: file.path, error) }
+        break
+      }
+    }
+    nextSequence = reader.nextSequence
+    chain = reader.chain
+    segments.append(
+      Segment(file: file, index: header.index, lastSequence: nextSequence - 1, end: offset))
+    guard offset < size else { return 0 }
+    try Self.local { () throws(LocalError) in
+      try file.truncate(to: offset)
+      try file.sync()
+    }
+    return size - offset
+  }
+
+  private static func read(_ file: LocalFile, _ range: Range<UInt64>) throws(FormatError)
+    -> [UInt8]
+  {
+    let buffer = IOBuffer(capacity: range.count)
+    do throws(LocalError) {
+      buffer.count = try unsafe file.read(into: buffer.memory.prefixBytes(range.count), at: range.lowerBound)
+    } catch {
+      throw FormatError(.invalid(error.description), what: "log")
+    }
+    guard buffer.count == range.count else { throw FormatError(.truncated, what: "log") }
+    return buffer.array
+  }
+
+  private static func local<Value>(_ body: () throws(LocalError) -> Value)
+    throws(LogRecoveryError) -> Value
+  {
+    do throws(LocalError) { return try body() } catch { throw .local(error) }
+  }
+}

@@ -1,0 +1,183 @@
+/// A group's objects in the store, read whole or in checked pieces and written under fresh names.
+final class GroupObjects: Sendable {
+  let group: GroupID
+  let engine: EngineContext
+
+  init(group: GroupID, engine: EngineContext) {
+    self.group = group
+    self.engine = engine
+  }
+
+  var rootKey: ObjectKey { ObjectKeys.root(of: group) }
+  func segmentKey(_ object: ObjectID) -> ObjectKey { ObjectKeys.segment(group, object) }
+  func mapKey(_ object: ObjectID) -> ObjectKey { ObjectKeys.map(group, object) }
+
+  /// How messages name an object: the store's address and the key.
+  func address(_ key: ObjectKey) -> String {
+    let base = engine.store.address
+    return base.hasSuffix("/") ? base + key.text : base + "/" + key.text
+  }
+
+  // MARK: Reading
+
+  /// The root and its version.
+  func root() async throws(RemoteError) -> (root: Root, etag: ETag) {
+    let buffer = IOBuffer(capacity: Limits.rootLength)
+    let info = try await get(rootKey, range: nil, into: buffer, priority: .demand)
+    let root = try parsing(rootKey) { () throws(FormatError) in try RootCodec.decode(buffer.array) }
+    guard root.group == group else {
+      throw .damaged(object: address(rootKey), FormatError(.invalid("another group's root"), what: "root"))
+    }
+    return (root, info.etag)
+  }
+
+  /// The table of a segment.
+  func table(
+    _ reference: Root.SegmentReference, geometry: Geometry
+  ) async throws(RemoteError) -> SegmentTable {
+    let key = segmentKey(reference.object)
+    let start = UInt64(reference.tableOffset)
+    let bytes = try await checked(
+      key, start..<start + UInt64(reference.tableLength), reference.tableChecksum,
+      limit: Limits.tableLength, what: "segment table", priority: .demand)
+    return try parsing(key) { () throws(FormatError) in
+      let table = try SegmentCodec.decodeTable(
+        bytes, segment: reference.object, payloadEnd: start, geometry: geometry)
+      guard table.group == group, table.commit == reference.commit else {
+        throw FormatError(.invalid("it belongs to another commit"), what: "segment table")
+      }
+      return table
+    }
+  }
+
+  /// The index of a checkpoint.
+  func index(_ reference: Root.CheckpointReference) async throws(RemoteError) -> CheckpointIndex {
+    let key = mapKey(reference.object)
+    let bytes = try await checked(
+      key, reference.indexOffset..<reference.indexOffset + UInt64(reference.indexLength),
+      reference.indexChecksum, limit: Limits.indexLength, what: "checkpoint index",
+      priority: .demand)
+    return try parsing(key) { () throws(FormatError) in
+      let index = try CheckpointCodec.decodeIndex(bytes)
+      guard index.group == group, index.commit == reference.commit else {
+        throw FormatError(.invalid("it belongs to another commit"), what: "checkpoint index")
+      }
+      return index
+    }
+  }
+
+  /// The bytes of a map or name page.
+  func page(
+    _ reference: CheckpointIndex.PageReference, what: String, priority: TransferPriority
+  ) async throws(RemoteError) -> [UInt8] {
+    try await checked(
+      mapKey(reference.object), reference.offset..<reference.offset + UInt64(reference.length),
+      reference.checksum, limit: max(Limits.mapPageLength, Limits.namePageLength), what: what,
+      priority: priority)
+  }
+
+  /// How often a damaged answer is asked for again before it counts as a damaged object.
+  static let damagedAttempts = 3
+
+  /// `range` of an object, whose checksum is known.
+  private func checked(
+    _ key: ObjectKey, _ range: Range<UInt64>, _ checksum: UInt32, limit: Int, what: String,
+    priority: TransferPriority
+  ) async throws(RemoteError) -> [UInt8] {
+    guard range.count <= limit else {
+      throw .damaged(object: address(key), FormatError(.invalid("length \(range.count)"), what: what))
+    }
+    for _ in 0..<Self.damagedAttempts {
+      let buffer = IOBuffer(capacity: range.count)
+      _ = try await get(key, range: range, into: buffer, priority: priority)
+      if unsafe CRC32C.checksum(buffer.bytes) == checksum { return buffer.array }
+      engine.log(.warning, "\(address(key)): \(what) arrived damaged, asking again")
+    }
+    throw .damaged(object: address(key), FormatError(.checksum, what: what))
+  }
+
+  /// A GET, its error wrapped.
+  func get(
+    _ key: ObjectKey, range: Range<UInt64>?, into buffer: IOBuffer, priority: TransferPriority
+  ) async throws(RemoteError) -> ObjectInfo {
+    do {
+      return try await engine.store.get(key, range: range, into: buffer, priority: priority)
+    } catch {
+      throw .store(error)
+    }
+  }
+
+  /// Runs a parser and names the object in its error.
+  func parsing<Value>(
+    _ key: ObjectKey, _ body: () throws(FormatError) -> Value
+  ) throws(RemoteError) -> Value {
+    do throws(FormatError) {
+      return try body()
+    } catch {
+      throw .damaged(object: address(key), error)
+    }
+  }
+
+  // MARK: Writing
+
+  /// Writes an immutable object; its name is fresh.
+  func create(_ key: ObjectKey, _ body: IOBuffer) async throws(RemoteError) {
+    do {
+      _ = try await engine.store.put(key, body, condition: .absent, priority: .demand)
+    } catch {
+      throw .store(error)
+    }
+  }
+
+  /// Makes the group's first root.
+  func createRoot(_ root: Root) async throws(RemoteError) -> ETag {
+    let bytes = try parsing(rootKey) { () throws(FormatError) in try RootCodec.encode(root) }
+    do {
+      return try await engine.store.put(
+        rootKey, IOBuffer(bytes), condition: .absent, priority: .demand)
+    } catch {
+      throw .store(error)
+    }
+  }
+
+  /// What became of an attempt to replace the root.
+  enum SwapResult {
+    /// The root is ours now (or was, and history shows it).
+    case done(ETag)
+    /// Somebody else's epoch: our claim is gone.
+    case lost(Root)
+  }
+
+  /// Replaces the root by compare-and-swap, never believing a refusal or silence blindly: it reads
+  /// back, and repeats the same bytes while the old root is still there. Throws only when the store
+  /// cannot be asked.
+  func swapRoot(
+    from old: Root, _ etag: ETag, to new: Root
+  ) async throws(RemoteError) -> SwapResult {
+    let body = IOBuffer(try parsing(rootKey) { () throws(FormatError) in try RootCodec.encode(new) })
+    var etag = etag
+    while true {
+      do {
+        return .done(
+          try await engine.store.put(rootKey, body, condition: .matches(etag), priority: .demand))
+      } catch {
+        guard Self.isUndecided(error.kind) else { throw .store(error) }
+        engine.log(.info, "\(error.description): reading the root back")
+      }
+      let (current, currentTag) = try await root()
+      if current == new { return .done(currentTag) }
+      if current != old { return .lost(current) }
+      // Still the old root: the attempt did not happen. The same bytes may be sent again.
+      etag = currentTag
+      await engine.clock.sleep(for: .milliseconds(50))
+    }
+  }
+
+  /// Whether the swap may have happened in spite of this answer.
+  private static func isUndecided(_ kind: StoreError.Kind) -> Bool {
+    switch kind {
+    case .preconditionFailed, .conflict, .throttled, .unavailable, .damagedAnswer, .io: true
+    default: false
+    }
+  }
+}

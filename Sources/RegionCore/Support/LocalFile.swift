@@ -1,0 +1,264 @@
+import CLinux
+import Glibc
+
+/// A failed operation on a local file: which, where and why.
+public struct LocalError: Error, Sendable, Equatable, CustomStringConvertible {
+  /// The system call's name.
+  public var operation: String
+  /// The file.
+  public var path: String
+  /// The `errno` it failed with.
+  public var code: Int32
+
+  /// A failure of `operation` on `path`.
+  public init(_ operation: String, path: String, code: Int32) {
+    self.operation = operation
+    self.path = path
+    self.code = code
+  }
+
+  /// Whether the disk or quota is full.
+  public var isOutOfSpace: Bool { code == ENOSPC || code == EDQUOT }
+
+  /// One line with the call, the path and strerror's words.
+  public var description: String { "\(operation) \(path): \(errnoText(code))" }
+}
+
+/// `strerror` as a String.
+public func errnoText(_ code: Int32) -> String {
+  // SAFETY: glibc's strerror is thread-safe and returns NUL-terminated text, copied at once.
+  unsafe String(cString: strerror(code))
+}
+
+/// An open local file. Closed when the last reference goes.
+public final class LocalFile: Sendable {
+  /// The descriptor, valid for the object's life.
+  public let descriptor: Int32
+  /// Where it was opened, for messages.
+  public let path: String
+
+  /// `open(2)` with `O_CLOEXEC`.
+  public init(path: String, flags: Int32, mode: mode_t = 0o600) throws(LocalError) {
+    self.path = path
+    descriptor = try retrying("open", path) { unsafe Glibc.open(path, flags | O_CLOEXEC, mode) }
+  }
+
+  deinit { close(descriptor) }
+
+  /// Reads until `buffer` is full or the file ends; returns the bytes read. `pread(2)`.
+  public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64)
+    throws(LocalError) -> Int
+  {
+    guard let base = buffer.baseAddress else { return 0 }
+    var done = 0
+    while done < buffer.count {
+      // SAFETY: the rest of `buffer` from `done` on.
+      let count = try retrying("pread", path) {
+        unsafe pread(descriptor, base + done, buffer.count - done, off_t(offset) + off_t(done))
+      }
+      if count == 0 { break }
+      done += count
+    }
+    return done
+  }
+
+  /// Writes all of `bytes`; on an error some of them may have been written. `pwrite(2)`.
+  public func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(LocalError) {
+    guard let base = bytes.baseAddress else { return }
+    var done = 0
+    while done < bytes.count {
+      // SAFETY: the rest of `bytes` from `done` on.
+      done += try retrying("pwrite", path) {
+        unsafe pwrite(descriptor, base + done, bytes.count - done, off_t(offset) + off_t(done))
+      }
+    }
+  }
+
+  /// Writes all of `bytes`.
+  public func write(_ bytes: [UInt8], at offset: UInt64) throws(LocalError) {
+    try unsafe bytes.span.bytes.withUnsafeBytes { (bytes) throws(LocalError) in
+      try unsafe write(bytes, at: offset)
+    }
+  }
+
+  /// Writes `head` and then `body` in one call. `pwritev(2)`.
+  func write(head: [UInt8], body: UnsafeRawBufferPointer, at offset: UInt64) throws(LocalError) {
+    let total = head.count + body.count
+    let written = try head.span.bytes.withUnsafeBytes { (head) throws(LocalError) in
+      var parts = unsafe [
+        iovec(iov_base: UnsafeMutableRawPointer(mutating: head.baseAddress), iov_len: head.count),
+        iovec(iov_base: UnsafeMutableRawPointer(mutating: body.baseAddress), iov_len: body.count),
+      ]
+      // SAFETY: both parts outlive the call and are only read.
+      return try retrying("pwritev", path) {
+        unsafe pwritev(descriptor, &parts, body.isEmpty ? 1 : 2, off_t(offset))
+      }
+    }
+    if written == total { return }
+    // A short write, as on a nearly full disk: the rest one by one, to hear why.
+    if written < head.count {
+      try write(Array(head[written...]), at: offset + UInt64(written))
+    }
+    let done = max(0, written - head.count)
+    try unsafe write(body.bytes(done..<body.count), at: offset + UInt64(head.count + done))
+  }
+
+  /// `ftruncate(2)`.
+  public func truncate(to size: UInt64) throws(LocalError) {
+    _ = try retrying("ftruncate", path) { ftruncate(descriptor, off_t(size)) }
+  }
+
+  /// Makes `range` a hole. `fallocate(2)` with PUNCH_HOLE and KEEP_SIZE.
+  public func punchHole(_ range: Range<UInt64>) throws(LocalError) {
+    guard !range.isEmpty else { return }
+    // FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+    _ = try retrying("fallocate", path) {
+      linux_fallocate(descriptor, 0x01 | 0x02, off_t(range.lowerBound), off_t(range.count))
+    }
+  }
+
+  /// The file's length in bytes. `fstat(2)`.
+  public func size() throws(LocalError) -> UInt64 {
+    var status = stat()
+    _ = try retrying("fstat", path) { unsafe fstat(descriptor, &status) }
+    return UInt64(status.st_size)
+  }
+
+  /// Bytes that the file occupies on disk. `fstat(2)`.
+  public func allocatedBytes() throws(LocalError) -> UInt64 {
+    var status = stat()
+    _ = try retrying("fstat", path) { unsafe fstat(descriptor, &status) }
+    return UInt64(status.st_blocks) * 512
+  }
+
+  /// `fdatasync(2)`.
+  public func syncData() throws(LocalError) {
+    _ = try retrying("fdatasync", path) { fdatasync(descriptor) }
+  }
+
+  /// `fsync(2)`.
+  public func sync() throws(LocalError) {
+    _ = try retrying("fsync", path) { fsync(descriptor) }
+  }
+}
+
+/// The one place for EINTR: repeats `call` until it is not interrupted; -1 throws.
+func retrying<Value: SignedInteger>(
+  _ operation: String, _ path: String, _ call: () -> Value
+) throws(LocalError) -> Value {
+  while true {
+    let result = call()
+    if result != -1 { return result }
+    let code = errno
+    if code != EINTR { throw LocalError(operation, path: path, code: code) }
+  }
+}
+
+/// Operations on names rather than open files.
+public enum LocalDirectory {
+  /// `mkdir(2)` with all missing parents, mode 0700. Present is success.
+  public static func create(_ path: String) throws(LocalError) {
+    var missing: [String] = []
+    var current = path
+    while !current.isEmpty, current != "/", unsafe access(current, F_OK) != 0 {
+      missing.append(current)
+      current = parent(of: current)
+    }
+    for path in missing.reversed() {
+      if unsafe mkdir(path, 0o700) != 0, errno != EEXIST {
+        throw LocalError("mkdir", path: path, code: errno)
+      }
+    }
+    var status = stat()
+    guard unsafe stat(path, &status) == 0 else { throw LocalError("stat", path: path, code: errno) }
+    guard status.st_mode & S_IFMT == S_IFDIR else {
+      throw LocalError("mkdir", path: path, code: ENOTDIR)
+    }
+  }
+
+  /// Names in the directory, without `.` and `..`, sorted. `readdir(3)`.
+  public static func names(in path: String) throws(LocalError) -> [String] {
+    guard let stream = unsafe opendir(path) else {
+      throw LocalError("opendir", path: path, code: errno)
+    }
+    defer { unsafe closedir(stream) }
+    var names: [String] = []
+    while let entry = unsafe readdir(stream) {
+      // SAFETY: `d_name` is NUL-terminated and lives until the next readdir.
+      let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
+        unsafe String(cString: UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self))
+      }
+      if name != ".", name != ".." { names.append(name) }
+    }
+    return names.sorted()
+  }
+
+  /// `unlink(2)`; absent is success.
+  public static func removeFile(_ path: String) throws(LocalError) {
+    if unsafe unlink(path) != 0, errno != ENOENT { throw LocalError("unlink", path: path, code: errno) }
+  }
+
+  /// Removes a directory with all that is in it; absent is success.
+  public static func removeTree(_ path: String) throws(LocalError) {
+    var status = stat()
+    guard unsafe lstat(path, &status) == 0 else {
+      if errno == ENOENT { return }
+      throw LocalError("lstat", path: path, code: errno)
+    }
+    guard status.st_mode & S_IFMT == S_IFDIR else { return try removeFile(path) }
+    for name in try names(in: path) { try removeTree(path + "/" + name) }
+    if unsafe rmdir(path) != 0, errno != ENOENT { throw LocalError("rmdir", path: path, code: errno) }
+  }
+
+  /// Makes names in the directory durable. `fsync(2)` on the directory.
+  public static func sync(_ path: String) throws(LocalError) {
+    try LocalFile(path: path, flags: O_RDONLY | O_DIRECTORY).sync()
+  }
+
+  /// Replaces `path` by `bytes` in one durable step: temporary file, fsync, rename, fsync of the
+  /// directory.
+  public static func replaceFile(_ path: String, with bytes: [UInt8]) throws(LocalError) {
+    let temporary = path + ".new"
+    let file = try LocalFile(path: temporary, flags: O_RDWR | O_CREAT | O_TRUNC)
+    try file.write(bytes, at: 0)
+    try file.sync()
+    if unsafe rename(temporary, path) != 0 { throw LocalError("rename", path: path, code: errno) }
+    try sync(parent(of: path))
+  }
+
+  /// The whole of a small file; nil if it does not exist. Longer than `limit` is EFBIG.
+  public static func contents(of path: String, limit: Int) throws(LocalError) -> [UInt8]? {
+    let file: LocalFile
+    do throws(LocalError) {
+      file = try LocalFile(path: path, flags: O_RDONLY)
+    } catch {
+      if error.code == ENOENT { return nil }
+      throw error
+    }
+    let size = try file.size()
+    guard size <= UInt64(limit) else { throw LocalError("read", path: path, code: EFBIG) }
+    let buffer = IOBuffer(capacity: Int(size))
+    buffer.count = try unsafe file.read(into: buffer.memory.prefixBytes(Int(size)), at: 0)
+    return buffer.array
+  }
+
+  /// The directory part of a path.
+  static func parent(of path: String) -> String {
+    guard let slash = path.lastIndex(of: "/") else { return "." }
+    return slash == path.startIndex ? "/" : String(path[..<slash])
+  }
+}
+
+extension UnsafeMutableRawBufferPointer {
+  /// The first `count` bytes.
+  func prefixBytes(_ count: Int) -> UnsafeMutableRawBufferPointer {
+    unsafe UnsafeMutableRawBufferPointer(rebasing: self[0..<count])
+  }
+}
+
+extension UnsafeRawBufferPointer {
+  /// The bytes of `range`.
+  func bytes(_ range: Range<Int>) -> UnsafeRawBufferPointer {
+    unsafe UnsafeRawBufferPointer(rebasing: self[range])
+  }
+}
