@@ -32,7 +32,6 @@ let package = Package(
     .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
     .systemLibrary(name: "CLinux"),
     .systemLibrary(name: "CChecksum", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
-    .systemLibrary(name: "CLinux"),
 
     // The model, the formats, the cache and the sync engine.
     .target(name: "RegionCore", dependencies: ["CChecksum", "CLinux", system], swiftSettings: settings),

@@ -84,7 +84,7 @@ public final class LocalFile: Sendable {
   /// Writes `head` and then `body` in one call. `pwritev(2)`.
   func write(head: [UInt8], body: UnsafeRawBufferPointer, at offset: UInt64) throws(LocalError) {
     let total = head.count + body.count
-    let written = try head.span.bytes.withUnsafeBytes { (head) throws(LocalError) in
+    let written = try unsafe head.span.bytes.withUnsafeBytes { (head) throws(LocalError) in
       var parts = unsafe [
         iovec(iov_base: UnsafeMutableRawPointer(mutating: head.baseAddress), iov_len: head.count),
         iovec(iov_base: UnsafeMutableRawPointer(mutating: body.baseAddress), iov_len: body.count),
