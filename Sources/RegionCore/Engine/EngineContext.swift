@@ -65,6 +65,8 @@ public final class EngineContext: Sendable {
   public let settings: EngineSettings
   /// This cache directory's identity.
   public let writer: WriterID
+  /// Transfer buffers.
+  public let buffers = BufferPool(limit: 96 << 20)
   /// Errors since the start, for `regionfs-stat`.
   public let errors = Lock<(count: Int, last: String?)>((0, nil))
   private let sink: @Sendable (EventLevel, String) -> Void

@@ -125,28 +125,34 @@ public final class RemoteMap: Sendable {
   /// The first chunk at or after `chunk` that may hold data; nil if there is none. A chunk of a map
   /// page that is not in memory may hold data.
   func nextMapped(_ file: FileID, from chunk: ChunkIndex, below end: ChunkIndex) -> ChunkIndex? {
-    state.withLock { state in
-      var candidates: [ChunkIndex] = []
-      if let patches = state.files[file]?.patches {
-        if let next = patches.keys.filter({ $0 >= chunk && $0 < end }).min() {
-          candidates.append(next)
-        }
+    guard chunk < end else { return nil }
+    return state.withLock { state in
+      let patches = state.files[file]?.patches ?? [:]
+      // The frequent case: the very next chunk.
+      if patches[chunk] != nil { return chunk }
+      if let reference = state.index[Self.key(file, chunk)] {
+        guard let page = state.pages[reference] else { return chunk }
+        if page.chunks[UInt16(chunk % Limits.chunksPerMapPage)] != nil { return chunk }
       }
-      let keys = state.index.keys.filter {
+      var nearest = patches.keys.filter { $0 > chunk }.min() ?? end
+      let numbers = state.index.keys.filter {
         $0.file == file && (UInt64($0.number) + 1) * Limits.chunksPerMapPage > chunk
-      }.sorted { $0.number < $1.number }
-      for key in keys {
-        let first = UInt64(key.number) * Limits.chunksPerMapPage
-        guard let reference = state.index[key], let page = state.pages[reference] else {
-          candidates.append(max(first, chunk))
+      }.map(\.number).sorted()
+      for number in numbers {
+        let first = UInt64(number) * Limits.chunksPerMapPage
+        guard first < nearest, let reference = state.index[PageKey(file: file, number: number)] else {
           break
         }
-        if let next = page.chunks.keys.map({ first + UInt64($0) }).filter({ $0 >= chunk }).min() {
-          candidates.append(next)
+        guard let page = state.pages[reference] else {
+          nearest = min(nearest, max(first, chunk))
+          break
+        }
+        if let next = page.chunks.keys.map({ first + UInt64($0) }).filter({ $0 > chunk }).min() {
+          nearest = min(nearest, next)
           break
         }
       }
-      return candidates.filter { $0 < end }.min()
+      return nearest < end ? nearest : nil
     }
   }
 

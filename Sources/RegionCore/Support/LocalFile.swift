@@ -131,6 +131,13 @@ public final class LocalFile: Sendable {
     return UInt64(status.st_blocks) * 512
   }
 
+  /// Bytes free for unprivileged users on the file system that holds the file. `fstatvfs(3)`.
+  public func freeSpace() throws(LocalError) -> UInt64 {
+    var status = statvfs()
+    _ = try retrying("fstatvfs", path) { unsafe fstatvfs(descriptor, &status) }
+    return UInt64(status.f_bavail) * UInt64(status.f_frsize)
+  }
+
   /// `fdatasync(2)`.
   public func syncData() throws(LocalError) {
     _ = try retrying("fdatasync", path) { fdatasync(descriptor) }

@@ -1,0 +1,115 @@
+/// When a region is pulled in the background and how far that got.
+struct BackgroundPull: Sendable {
+  enum Phase: Sendable {
+    /// Not begun.
+    case idle
+    /// Workers walk through the chunks.
+    case running
+    /// Everything that is mapped is here.
+    case done
+  }
+
+  var phase = Phase.idle
+  /// The next chunk to look at.
+  var cursor: ChunkIndex = 0
+  /// Workers under way.
+  var workers = 0
+  /// Misses so far that no read-ahead foresaw.
+  var randomMisses = 0
+  /// Why it was begun, or was not, in words.
+  var reason = "nothing read yet"
+  /// When it began.
+  var startedAt: MonotonicTime?
+  /// Bytes it has pulled.
+  var bytes: UInt64 = 0
+}
+
+extension Region {
+  /// Transfers of one region's background pull at a time. Enough to fill the pipe at 60 ms and
+  /// 500 MB/s; always behind demand in the transfer queue.
+  static let backgroundWorkers = 12
+  /// Bytes of one background transfer, where chunks lie together.
+  static let backgroundBatch: UInt64 = 2 << 20
+  /// Misses after which `auto` pulls the whole region: waiting a round trip for each loses to
+  /// downloading everything.
+  static let autoMisses = 4
+
+  /// A read missed; decides whether the background pull begins.
+  func noteMiss(isSequential: Bool, _ state: inout State, _ work: inout Work) {
+    guard engine.settings.pull == .auto, state.background.phase == .idle else { return }
+    if !isSequential { state.background.randomMisses += 1 }
+    guard state.background.randomMisses >= Self.autoMisses else { return }
+    guard fitsTheCache else {
+      state.background.reason = "the region does not fit the cache disk"
+      return
+    }
+    begin(reason: "\(state.background.randomMisses) scattered misses", &state, &work)
+  }
+
+  /// Begins the background pull because it was asked for.
+  public func pullAll(reason: String) {
+    let work = state.withLock { state -> Work in
+      var work = Work()
+      if state.background.phase == .idle, !state.isClosed { begin(reason: reason, &state, &work) }
+      return work
+    }
+    perform(work)
+  }
+
+  private func begin(reason: String, _ state: inout State, _ work: inout Work) {
+    state.background.phase = .running
+    state.background.reason = reason
+    state.background.startedAt = engine.clock.now
+    state.background.workers = Self.backgroundWorkers
+    work.startBackground = Self.backgroundWorkers
+  }
+
+  /// Whether the whole region would take at most half of the cache disk's free space.
+  private var fitsTheCache: Bool {
+    let size = currentSize.load(ordering: .relaxed)
+    guard let free = try? data.freeSpace() else { return false }
+    return size / 2 <= free / 4
+  }
+
+  /// The next chunks for a background worker: neighbours that are absent, now counted as being
+  /// pulled. Nil when nothing is left.
+  func nextBackgroundBatch() -> [ChunkIndex]? {
+    let limit = max(1, Int(Self.backgroundBatch >> geometry.chunkShift))
+    return state.withLock { state -> [ChunkIndex]? in
+      guard !state.isClosed else { return nil }
+      var batch: [ChunkIndex] = []
+      while batch.count < limit {
+        guard let next = nextWanted(from: state.background.cursor) else { break }
+        if let last = batch.last, next != last + 1 { break }
+        state.background.cursor = next + 1
+        if takeForPrefetch(next, &state) {
+          batch.append(next)
+        } else if !batch.isEmpty {
+          break
+        }
+      }
+      return batch.isEmpty ? nil : batch
+    }
+  }
+
+  private func nextWanted(from cursor: ChunkIndex) -> ChunkIndex? {
+    map.nextMapped(file, from: cursor, below: chunkCount)
+  }
+
+  /// A worker has nothing left to do (or failed: then the pull may begin again later).
+  func backgroundWorkerEnded(failed: Bool) {
+    state.withLock { state in
+      state.background.workers -= 1
+      guard state.background.workers == 0, state.background.phase == .running else { return }
+      if failed {
+        state.background = BackgroundPull()
+        state.background.reason = "the last background pull failed"
+      } else {
+        state.background.phase = .done
+      }
+    }
+  }
+
+  /// Notes bytes pulled in the background.
+  func noteBackground(bytes: UInt64) { state.withLock { $0.background.bytes += bytes } }
+}

@@ -1,0 +1,185 @@
+/// Brings chunks from the store into data files: map, range requests, checksums, bytes in place.
+/// One for each group.
+final class Puller: Sendable {
+  private let objects: GroupObjects
+  private let map: RemoteMap
+  private let engine: EngineContext
+  /// Called once when an object is missing that the map names: the root may have moved on.
+  private let onMissingObject: @Sendable () async -> Void
+
+  init(
+    objects: GroupObjects, map: RemoteMap, onMissingObject: @escaping @Sendable () async -> Void
+  ) {
+    self.objects = objects
+    self.map = map
+    engine = objects.engine
+    self.onMissingObject = onMissingObject
+  }
+
+  /// Bytes of one read-ahead transfer, where chunks lie together.
+  private static let readAheadBatch: UInt64 = 2 << 20
+
+  /// Begins to pull chunks that the region counts as being pulled.
+  func start(_ region: Region, _ chunks: [ChunkIndex], priority: TransferPriority) {
+    guard !chunks.isEmpty else { return }
+    // Who waits should not wait for neighbours; read-ahead is cheaper in large pieces.
+    let limit =
+      priority == .demand ? 1 : max(1, Int(Self.readAheadBatch >> region.geometry.chunkShift))
+    for batch in Self.batches(of: chunks.sorted(), limit: limit) {
+      engine.executor.spawn { _ = await self.pull(region, batch, priority: priority) }
+    }
+  }
+
+  /// Starts one worker that pulls in the background until nothing is left.
+  func startBackgroundWorker(_ region: Region) {
+    engine.executor.spawn {
+      var failed = false
+      while !failed, let batch = region.nextBackgroundBatch() {
+        let bytes = await self.pull(region, batch, priority: .background)
+        if let bytes { region.noteBackground(bytes: bytes) } else { failed = true }
+      }
+      region.backgroundWorkerEnded(failed: failed)
+    }
+  }
+
+  /// Neighbours together, at most `limit` in one.
+  static func batches(of chunks: [ChunkIndex], limit: Int) -> [[ChunkIndex]] {
+    var batches: [[ChunkIndex]] = []
+    for chunk in chunks {
+      if let last = batches.last?.last, last + 1 == chunk, batches[batches.count - 1].count < limit {
+        batches[batches.count - 1].append(chunk)
+      } else {
+        batches.append([chunk])
+      }
+    }
+    return batches
+  }
+
+  /// Pulls the chunks and ends each one's pull. Returns the bytes fetched; nil after an error.
+  private func pull(
+    _ region: Region, _ chunks: [ChunkIndex], priority: TransferPriority
+  ) async -> UInt64? {
+    do throws(RemoteError) {
+      return try await attempt(region, chunks, priority)
+    } catch {
+      var error = error
+      if error.isNotFound {
+        await onMissingObject()
+        do throws(RemoteError) {
+          return try await attempt(region, chunks, priority)
+        } catch let second {
+          error = second
+        }
+      }
+      let message = "cannot read \(region.name): \(error)"
+      engine.log(.error, message)
+      for chunk in chunks { region.endPull(chunk, error: .io, message: message) }
+      return nil
+    }
+  }
+
+  private func attempt(
+    _ region: Region, _ chunks: [ChunkIndex], _ priority: TransferPriority
+  ) async throws(RemoteError) -> UInt64 {
+    var located: [(chunk: ChunkIndex, extents: [Extent])] = []
+    for chunk in chunks {
+      located.append((chunk, try await map.extents(region.file, chunk, priority: priority)))
+    }
+    let plan = FetchPlan(located)
+    let buffers = try await fetch(plan, priority)
+    for chunk in chunks { fill(region, chunk, plan.pieces[chunk] ?? [], buffers) }
+    for buffer in buffers { engine.buffers.give(buffer) }
+    let bytes = plan.fetches.reduce(0) { $0 + UInt64($1.range.count) }
+    region.bytesPulled.add(bytes, ordering: .relaxed)
+    return bytes
+  }
+
+  /// The bytes of all fetches, verified; several at a time.
+  private func fetch(
+    _ plan: FetchPlan, _ priority: TransferPriority
+  ) async throws(RemoteError) -> [IOBuffer] {
+    if plan.fetches.count == 1 { return [try await fetch(plan.fetches[0], priority)] }
+    let results = await withTaskGroup(of: (Int, Result<IOBuffer, RemoteError>).self) { group in
+      for (index, fetch) in plan.fetches.enumerated() {
+        group.addTask {
+          do throws(RemoteError) {
+            return (index, .success(try await self.fetch(fetch, priority)))
+          } catch {
+            return (index, .failure(error))
+          }
+        }
+      }
+      var results: [Int: Result<IOBuffer, RemoteError>] = [:]
+      for await (index, result) in group { results[index] = result }
+      return results
+    }
+    var buffers: [IOBuffer] = []
+    for index in plan.fetches.indices {
+      if let result = results[index] { buffers.append(try result.get()) }
+    }
+    return buffers
+  }
+
+  private func fetch(
+    _ fetch: FetchPlan.Fetch, _ priority: TransferPriority
+  ) async throws(RemoteError) -> IOBuffer {
+    let key = objects.segmentKey(fetch.segment)
+    for _ in 0..<GroupObjects.damagedAttempts {
+      let buffer = engine.buffers.take(fetch.range.count)
+      _ = try await objects.get(key, range: fetch.range, into: buffer, priority: priority)
+      if Self.isIntact(buffer, fetch) { return buffer }
+      engine.log(.warning, "\(objects.address(key)): bytes \(fetch.range) arrived damaged, asking again")
+      engine.buffers.give(buffer)
+    }
+    throw .damaged(object: objects.address(key), FormatError(.checksum, what: "segment payload"))
+  }
+
+  private static func isIntact(_ buffer: IOBuffer, _ fetch: FetchPlan.Fetch) -> Bool {
+    fetch.units.allSatisfy { unit in
+      let start = Int(unit.offset - fetch.range.lowerBound)
+      let end = start + Int(unit.storedLength)
+      guard end <= buffer.count else { return false }
+      return unsafe CRC32C.checksum(buffer.bytes.bytes(start..<end)) == unit.checksum
+    }
+  }
+
+  /// Writes a chunk's pages into the data file, but for those that were written meanwhile.
+  private func fill(
+    _ region: Region, _ chunk: ChunkIndex, _ pieces: [FetchPlan.Piece], _ buffers: [IOBuffer]
+  ) {
+    guard let gaps = region.beginFill(chunk) else { return region.endPull(chunk, error: nil) }
+    let first = region.geometry.firstPage(of: chunk)
+    do throws(LocalError) {
+      for gap in gaps {
+        let wanted = first + UInt64(gap.lowerBound)..<first + UInt64(gap.upperBound)
+        for piece in pieces where piece.pages.overlaps(wanted) {
+          let pages = piece.pages.clamped(to: wanted)
+          let start = piece.offset + Int(pages.lowerBound - piece.pages.lowerBound) << 12
+          let length = pages.count << Int(Geometry.pageShift)
+          try unsafe region.data.write(
+            buffers[piece.fetch].bytes.bytes(start..<start + length),
+            at: pages.lowerBound << Geometry.pageShift)
+        }
+      }
+      region.endFill(chunk, filled: true)
+    } catch {
+      engine.log(.error, "cannot keep pulled bytes: \(error)")
+      emptyAgain(region, chunk, gaps)
+      region.endFill(chunk, filled: false)
+    }
+  }
+
+  /// What was half written is made zero again, as absent pages must be.
+  private func emptyAgain(_ region: Region, _ chunk: ChunkIndex, _ gaps: [Range<Int>]) {
+    let first = region.geometry.firstPage(of: chunk)
+    for gap in gaps {
+      let start = (first + UInt64(gap.lowerBound)) << Geometry.pageShift
+      let end = (first + UInt64(gap.upperBound)) << Geometry.pageShift
+      do throws(LocalError) {
+        try region.data.punchHole(start..<end)
+      } catch {
+        engine.log(.error, "\(error)")
+      }
+    }
+  }
+}

@@ -1,0 +1,355 @@
+import Glibc
+import Synchronization
+
+/// One file of a group with its cached bytes: which chunks are here, who waits for which, and the
+/// data file that holds them. Made when the file is first opened.
+///
+/// Reads of present chunks take no lock (`readPresent`). Everything else goes through `state`. The
+/// group's lock, where needed, is taken before this one; neither is held across a wait.
+public final class Region: Sendable {
+  /// What the lock guards.
+  struct State {
+    var machine = PullMachine()
+    var readAhead: ReadAhead
+    /// Pages that were written in chunks that are absent: they are valid, the others are not.
+    var partial: [ChunkIndex: PageSet] = [:]
+    /// Absent chunks that were zeroed here after the commit that the map shows: they read as zeros,
+    /// whatever the map says.
+    var zeroed = RangeSet<ChunkIndex>()
+    /// Chunks whose pulled bytes are being written into the data file right now.
+    var filling = Set<ChunkIndex>()
+    var parked: [Ticket: @Sendable (Parked) -> Void] = [:]
+    var nextTicket: Ticket = 1
+    var background = BackgroundPull()
+    var isClosed = false
+    var lastError: String?
+  }
+
+  /// How messages call the file.
+  var name: String { data.path }
+
+  /// How a parked request ends.
+  public enum Parked: Sendable {
+    /// The bytes are in the data file (`readData`), or the mutation may try again.
+    case ready
+    /// They could not be had.
+    case failed(RegionError)
+  }
+
+  /// The file's number in its group.
+  public let file: FileID
+  let geometry: Geometry
+  let engine: EngineContext
+  let map: RemoteMap
+  let puller: Puller
+  let chunks: ChunkTable
+  let data: LocalFile
+  let stateFile: StateFile
+  let state: Lock<State>
+  /// The size that reads go by, in bytes.
+  let currentSize: Atomic<UInt64>
+  /// Reads answered without a lock; reads that had to look further; errors.
+  let hits = Atomic<UInt64>(0)
+  let misses = Atomic<UInt64>(0)
+  let failures = Atomic<UInt64>(0)
+  let bytesPulled = Atomic<UInt64>(0)
+  let chunksPresent = Atomic<Int>(0)
+
+  init(
+    file: FileID, size: UInt64, engine: EngineContext, map: RemoteMap, puller: Puller,
+    cached: CachedRegion
+  ) throws(LocalError) {
+    self.file = file
+    self.engine = engine
+    self.map = map
+    self.puller = puller
+    geometry = map.geometry
+    chunks = cached.chunks
+    data = cached.data
+    stateFile = cached.stateFile
+    chunksPresent.store(cached.presentCount, ordering: .relaxed)
+    currentSize = Atomic(size)
+    state = Lock(State(readAhead: ReadAhead(geometry: map.geometry)))
+    try data.truncate(to: dataLength(size))
+  }
+
+  /// Length of the data file for a region of `size` bytes: whole chunks, so that a read within the
+  /// region never comes back short.
+  func dataLength(_ size: UInt64) -> UInt64 {
+    (size + geometry.chunkSize - 1) & ~(geometry.chunkSize - 1)
+  }
+
+  /// Number of chunks the region has now.
+  var chunkCount: UInt64 { dataLength(currentSize.load(ordering: .relaxed)) >> geometry.chunkShift }
+
+  // MARK: The hit path
+
+  /// How a read of what is present went.
+  public enum HitResult {
+    /// This many bytes are in the buffer; fewer than it holds only at the region's end.
+    case bytes(Int)
+    /// Some chunk is not present: `demand` it.
+    case missed
+    /// The cache file could not be read.
+    case failed(LocalError)
+  }
+
+  /// Reads into `buffer` if all chunks it touches are present. No lock, no allocation (but for the
+  /// one read in a window that extends the read-ahead).
+  public func readPresent(_ offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) -> HitResult {
+    let size = currentSize.load(ordering: .relaxed)
+    guard offset < size else { return .bytes(0) }
+    let end = min(offset + UInt64(buffer.count), size)
+    guard end > offset else { return .bytes(0) }
+    let first = geometry.chunk(ofByte: offset)
+    let last = geometry.chunk(ofByte: end - 1)
+    var chunk = first
+    var marked: ChunkIndex?
+    while chunk <= last {
+      switch chunks.enter(chunk) {
+      case .entered: break
+      case .enteredAtMark: marked = chunk
+      case .absent:
+        leave(first, below: chunk)
+        return .missed
+      }
+      chunk += 1
+    }
+    let result = unsafe readData(offset, into: buffer, end: end)
+    leave(first, below: last + 1)
+    hits.add(1, ordering: .relaxed)
+    if let marked { extendReadAhead(at: marked) }
+    return result
+  }
+
+  private func leave(_ first: ChunkIndex, below end: ChunkIndex) {
+    var chunk = first
+    while chunk < end {
+      chunks.leave(chunk)
+      chunk += 1
+    }
+  }
+
+  private func readData(_ offset: UInt64, into buffer: UnsafeMutableRawBufferPointer, end: UInt64)
+    -> HitResult
+  {
+    let length = Int(end - offset)
+    do throws(LocalError) {
+      let count = try unsafe data.read(into: buffer.prefixBytes(length), at: offset)
+      if count < length {
+        // Only beyond the data file's end, which is beyond the region's: those bytes are zero.
+        unsafe buffer.prefixBytes(length)[count...].initializeMemory(as: UInt8.self, repeating: 0)
+      }
+      return .bytes(length)
+    } catch {
+      return .failed(error)
+    }
+  }
+
+  /// Reads what a `.ready` spoke of.
+  public func readData(_ offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) -> HitResult {
+    let size = currentSize.load(ordering: .relaxed)
+    guard offset < size else { return .bytes(0) }
+    return unsafe readData(offset, into: buffer, end: min(offset + UInt64(buffer.count), size))
+  }
+
+  // MARK: Misses
+
+  /// Parks a request until `bytes` can be read from the data file; `completion` is called once, on
+  /// any thread, maybe before this returns. The ticket serves to `cancel`.
+  @discardableResult
+  public func demand(
+    _ bytes: Range<UInt64>, counts: Bool = true, _ completion: @escaping @Sendable (Parked) -> Void
+  ) -> Ticket {
+    if counts { misses.add(1, ordering: .relaxed) }
+    let (ticket, work) = state.withLock { state -> (Ticket, Work) in
+      let ticket = state.nextTicket
+      state.nextTicket += 1
+      var work = Work()
+      if state.isClosed {
+        work.completions.append((completion, .failed(.io)))
+        return (ticket, work)
+      }
+      if counts { advise(geometry.chunk(ofByte: bytes.lowerBound), &state, &work) }
+      wait(for: bytes, ticket, completion, &state, &work)
+      return (ticket, work)
+    }
+    perform(work)
+    return ticket
+  }
+
+  /// What is to be done once the lock was given back.
+  struct Work {
+    var completions: [(@Sendable (Parked) -> Void, Parked)] = []
+    var demands: [ChunkIndex] = []
+    var readAheads: [ChunkIndex] = []
+    var resumes: [Ticket] = []
+    var startBackground = 0
+  }
+
+  /// Either `bytes` can be read now, or the ticket waits for the chunks that cannot.
+  private func wait(
+    for bytes: Range<UInt64>, _ ticket: Ticket, _ completion: @escaping @Sendable (Parked) -> Void,
+    _ state: inout State, _ work: inout Work
+  ) {
+    let missing = geometry.chunks(touching: bytes).filter {
+      !isReadable($0, bytes, &state)
+    }
+    guard !missing.isEmpty else {
+      work.completions.append((completion, .ready))
+      return
+    }
+    work.demands += state.machine.demand(missing, ticket: ticket)
+    state.parked[ticket] = { [self] outcome in
+      // What was waited for is done; look again, it may have been zeroed or thrown away meanwhile.
+      switch outcome {
+      case .failed: completion(outcome)
+      case .ready: demand(bytes, counts: false, completion)
+      }
+    }
+  }
+
+  /// Whether the part of `chunk` within `bytes` is valid in the data file. Settles chunks of which
+  /// it is known that they are zero.
+  private func isReadable(_ chunk: ChunkIndex, _ bytes: Range<UInt64>, _ state: inout State) -> Bool {
+    if chunks.isPresent(chunk) { return true }
+    if state.filling.contains(chunk) { return false }
+    if isZero(chunk, state) {
+      settle(chunk, &state)
+      return true
+    }
+    guard let pages = state.partial[chunk] else { return false }
+    let wanted = Geometry.pages(touching: bytes).clamped(to: geometry.pages(of: chunk))
+    let first = geometry.firstPage(of: chunk)
+    return pages.contains(Int(wanted.lowerBound - first)..<Int(wanted.upperBound - first))
+  }
+
+  /// Whether an absent chunk is known to be zero where it was not written.
+  private func isZero(_ chunk: ChunkIndex, _ state: State) -> Bool {
+    state.zeroed.contains(chunk) || map.known(file, chunk)?.isEmpty == true
+  }
+
+  /// Makes a chunk present whose bytes are in the data file already.
+  private func settle(_ chunk: ChunkIndex, _ state: inout State) {
+    state.partial[chunk] = nil
+    state.zeroed.remove(contentsOf: chunk..<chunk + 1)
+    state.machine.discard(chunk)
+    notePresent(chunk)
+  }
+
+  private func notePresent(_ chunk: ChunkIndex) {
+    chunks.setPresent(chunk)
+    chunksPresent.add(1, ordering: .relaxed)
+    do throws(LocalError) {
+      try stateFile.set(chunk..<chunk + 1, present: true)
+    } catch {
+      // A hint: lost, the chunk is pulled again after a restart.
+      engine.log(.warning, "\(error)")
+    }
+  }
+
+  /// Gives a parked request up. Returns whether it was still parked; then its completion is not
+  /// called any more.
+  public func cancel(_ ticket: Ticket) -> Bool {
+    state.withLock { state in
+      guard state.machine.cancel(ticket) else { return false }
+      state.parked[ticket] = nil
+      return true
+    }
+  }
+
+  /// Carries out what was decided under the lock.
+  func perform(_ work: Work) {
+    for (completion, outcome) in work.completions { completion(outcome) }
+    puller.start(self, work.demands, priority: .demand)
+    puller.start(self, work.readAheads, priority: .readAhead)
+    for _ in 0..<work.startBackground { puller.startBackgroundWorker(self) }
+  }
+
+  // MARK: Read-ahead
+
+  private func extendReadAhead(at chunk: ChunkIndex) {
+    let work = state.withLock { state -> Work in
+      var work = Work()
+      advise(chunk, &state, &work)
+      return work
+    }
+    perform(work)
+  }
+
+  private func advise(_ chunk: ChunkIndex, _ state: inout State, _ work: inout Work) {
+    guard !state.isClosed else { return }
+    let (advice, isKnown) = state.readAhead.touched(chunk, end: chunkCount)
+    if let advice {
+      work.readAheads += advice.chunks.filter { takeForPrefetch($0, &state) }
+      chunks.setMark(advice.mark)
+    }
+    noteMiss(isSequential: isKnown, &state, &work)
+  }
+
+  /// Whether the chunk has to be pulled; then it counts as being pulled.
+  func takeForPrefetch(_ chunk: ChunkIndex, _ state: inout State) -> Bool {
+    if chunks.isPresent(chunk) || isZero(chunk, state) { return false }
+    return state.machine.prefetch(chunk)
+  }
+
+  // MARK: Filling
+
+  /// The pages of a pulled chunk that are to be written into the data file; nil if the pull is not
+  /// wanted any more. Must be followed by `endFill`.
+  func beginFill(_ chunk: ChunkIndex) -> [Range<Int>]? {
+    state.withLock { state in
+      guard !state.isClosed, state.machine.isWanted(chunk), !chunks.isPresent(chunk) else {
+        return nil
+      }
+      state.filling.insert(chunk)
+      let all = 0..<Int(geometry.pagesPerChunk)
+      return state.partial[chunk]?.gaps(in: all) ?? [all]
+    }
+  }
+
+  /// The pages that `beginFill` named were written (or not).
+  func endFill(_ chunk: ChunkIndex, filled: Bool) {
+    if filled { notePresent(chunk) }
+    let actions = state.withLock { state -> [PullMachine.Action] in
+      state.filling.remove(chunk)
+      if filled { state.partial[chunk] = nil }
+      return state.machine.finished(chunk, failed: !filled)
+    }
+    answer(actions, error: .io)
+  }
+
+  /// A pull ended without bytes: unwanted, or with an error.
+  func endPull(_ chunk: ChunkIndex, error: RegionError?, message: String? = nil) {
+    let actions = state.withLock { state -> [PullMachine.Action] in
+      if let message { state.lastError = message }
+      return state.machine.finished(chunk, failed: error != nil)
+    }
+    if error != nil { failures.add(1, ordering: .relaxed) }
+    answer(actions, error: error ?? .io)
+  }
+
+  private func answer(_ actions: [PullMachine.Action], error: RegionError) {
+    for action in actions {
+      switch action {
+      case .resume(let ticket): take(ticket)?(.ready)
+      case .fail(let ticket): take(ticket)?(.failed(error))
+      }
+    }
+  }
+
+  private func take(_ ticket: Ticket) -> (@Sendable (Parked) -> Void)? {
+    state.withLock { $0.parked.removeValue(forKey: ticket) }
+  }
+
+  /// Fails every parked request and accepts no new ones.
+  func close() {
+    let parked = state.withLock { state -> [@Sendable (Parked) -> Void] in
+      state.isClosed = true
+      for ticket in state.machine.parked { _ = state.machine.cancel(ticket) }
+      defer { state.parked = [:] }
+      return Array(state.parked.values)
+    }
+    for completion in parked { completion(.failed(.io)) }
+  }
+}

@@ -1,0 +1,200 @@
+import Glibc
+
+/// Changes of a region's bytes. All are called with the group's lock held, so that they happen in
+/// the order of the log.
+extension Region {
+  /// Whether a mutation can be applied now, or which bytes it must wait for first.
+  enum Readiness {
+    case ready
+    /// `demand` these bytes and try again.
+    case waitFor(Range<UInt64>)
+  }
+
+  /// Whether the pages can be overwritten: not while a pull is being written beneath them.
+  func canReplace(_ pages: Range<PageIndex>) -> Readiness {
+    state.withLock { state in
+      guard !state.filling.isEmpty else { return .ready }
+      let busy = geometry.chunks(touchingPages: pages)
+      guard let chunk = state.filling.first(where: { busy.contains($0) }) else { return .ready }
+      return .waitFor(geometry.bytes(of: chunk))
+    }
+  }
+
+  /// Whether the page's bytes are valid in the data file (it is not, while its chunk is absent and
+  /// the page was not written).
+  func isValid(_ page: PageIndex) -> Bool {
+    let chunk = geometry.chunk(ofPage: page)
+    if chunks.isPresent(chunk) { return true }
+    return state.withLock { state in
+      if let pages = state.partial[chunk], pages.contains(Int(page - geometry.firstPage(of: chunk))) {
+        return true
+      }
+      return state.zeroed.contains(chunk) || map.known(file, chunk)?.isEmpty == true
+    }
+  }
+
+  /// Whether all the pages are valid.
+  func areValid(_ pages: Range<PageIndex>) -> Bool {
+    var page = pages.lowerBound
+    while page < pages.upperBound {
+      let chunk = geometry.chunk(ofPage: page)
+      if chunks.isPresent(chunk) {
+        page = geometry.firstPage(of: chunk + 1)
+      } else if isValid(page) {
+        page += 1
+      } else {
+        return false
+      }
+    }
+    return true
+  }
+
+  /// Puts whole pages into the data file and notes them as valid. On an error some bytes may have
+  /// been written; pages that were not valid before are not valid after.
+  func replace(_ pages: Range<PageIndex>, with bytes: UnsafeRawBufferPointer) throws(LocalError) {
+    let offset = pages.lowerBound << Geometry.pageShift
+    let absent = geometry.chunks(touchingPages: pages).contains { !chunks.isPresent($0) }
+    guard absent else { return try unsafe data.write(bytes, at: offset) }
+    try state.withLock { (state) throws(LocalError) in
+      try unsafe data.write(bytes, at: offset)
+      noteValid(pages, &state)
+    }
+  }
+
+  /// Makes the pages zero in the data file and notes them as valid.
+  func replaceWithZeros(_ pages: Range<PageIndex>) throws(LocalError) {
+    guard !pages.isEmpty else { return }
+    try state.withLock { (state) throws(LocalError) in
+      let bytes = pages.lowerBound << Geometry.pageShift..<pages.upperBound << Geometry.pageShift
+      let length = dataLength(currentSize.load(ordering: .relaxed))
+      try data.punchHole(bytes.clamped(to: 0..<max(length, bytes.lowerBound)))
+      let touched = geometry.chunks(touchingPages: pages)
+      let whole = wholeChunks(in: pages)
+      noteZeroed(whole, &state)
+      for chunk in touched where !whole.contains(chunk) {
+        noteValid(pages.clamped(to: geometry.pages(of: chunk)), &state)
+      }
+    }
+  }
+
+  private func wholeChunks(in pages: Range<PageIndex>) -> Range<ChunkIndex> {
+    let first = geometry.chunk(ofPage: pages.lowerBound + geometry.pagesPerChunk - 1)
+    let end = geometry.chunk(ofPage: pages.upperBound)
+    return first..<max(first, end)
+  }
+
+  /// Pages of any chunks were written: those of absent chunks become valid one by one.
+  private func noteValid(_ pages: Range<PageIndex>, _ state: inout State) {
+    for chunk in geometry.chunks(touchingPages: pages) where !chunks.isPresent(chunk) {
+      let first = geometry.firstPage(of: chunk)
+      let mine = pages.clamped(to: geometry.pages(of: chunk))
+      var valid = state.partial[chunk] ?? PageSet(size: Int(geometry.pagesPerChunk))
+      valid.insert(Int(mine.lowerBound - first)..<Int(mine.upperBound - first))
+      let restIsZero = state.zeroed.contains(chunk) || map.known(file, chunk)?.isEmpty == true
+      if valid.isFull || restIsZero {
+        state.partial[chunk] = nil
+        state.zeroed.remove(contentsOf: chunk..<chunk + 1)
+        state.machine.discard(chunk)
+        markPresent(chunk..<chunk + 1)
+      } else {
+        state.partial[chunk] = valid
+      }
+    }
+  }
+
+  private func markPresent(_ range: Range<ChunkIndex>) {
+    for chunk in range { chunks.setPresent(chunk) }
+    chunksPresent.add(range.count, ordering: .relaxed)
+    do throws(LocalError) {
+      try stateFile.set(range, present: true)
+    } catch {
+      engine.log(.warning, "\(error)")
+    }
+  }
+
+  /// Whole chunks became zero: nothing of them needs to be kept but that fact.
+  private func noteZeroed(_ range: Range<ChunkIndex>, _ state: inout State) {
+    guard !range.isEmpty else { return }
+    for part in chunks.touched(in: range) {
+      for chunk in part where chunks.isPresent(chunk) {
+        chunks.setAbsent(chunk)
+        chunksPresent.subtract(1, ordering: .relaxed)
+      }
+    }
+    do throws(LocalError) {
+      try stateFile.set(range, present: false)
+    } catch {
+      engine.log(.error, "\(error)")
+    }
+    state.zeroed.insert(contentsOf: range)
+    let partial = state.partial.keys.filter { range.contains($0) }
+    for chunk in partial { state.partial[chunk] = nil }
+    for chunk in state.machine.pulling(in: range) { state.machine.discard(chunk) }
+  }
+
+  /// The region has a new size; bytes beyond a smaller one were zeroed before.
+  func resize(to size: UInt64) throws(LocalError) {
+    let old = currentSize.load(ordering: .relaxed)
+    guard size != old else { return }
+    if dataLength(size) != dataLength(old) { try data.truncate(to: dataLength(size)) }
+    currentSize.store(size, ordering: .releasing)
+  }
+
+  /// The commit `table` of another writer changed these chunks: what is here of them is old.
+  func invalidate(_ range: Range<ChunkIndex>) throws(LocalError) {
+    try state.withLock { (state) throws(LocalError) in
+      for part in chunks.touched(in: range) {
+        for chunk in part where chunks.isPresent(chunk) {
+          chunks.setAbsent(chunk)
+          chunksPresent.subtract(1, ordering: .relaxed)
+          try stateFile.set(chunk..<chunk + 1, present: false)
+          try data.punchHole(geometry.bytes(of: chunk))
+        }
+      }
+      for chunk in state.machine.pulling(in: range) { state.machine.discard(chunk) }
+      state.zeroed.remove(contentsOf: range)
+    }
+  }
+
+  // MARK: Where data is
+
+  /// The first byte at or after `offset` that may not be zero, as `SEEK_DATA` wants it; nil if all
+  /// the rest is a hole.
+  func nextData(from offset: UInt64) -> UInt64? {
+    let size = currentSize.load(ordering: .relaxed)
+    guard offset < size else { return nil }
+    var candidates: [UInt64] = []
+    let local = lseek(data.descriptor, off_t(offset), 3 /* SEEK_DATA */)
+    if local >= 0 { candidates.append(UInt64(local)) }
+    var chunk = geometry.chunk(ofByte: offset)
+    while let next = map.nextMapped(file, from: chunk, below: chunkCount) {
+      let isSettled = chunks.isPresent(next) || state.withLock { $0.zeroed.contains(next) }
+      if !isSettled {
+        candidates.append(max(offset, geometry.bytes(of: next).lowerBound))
+        break
+      }
+      chunk = next + 1
+    }
+    return candidates.min().flatMap { $0 < size ? $0 : nil }
+  }
+
+  /// The first byte at or after `offset` that lies in a hole (the region's end counts), as
+  /// `SEEK_HOLE` wants it.
+  func nextHole(from offset: UInt64) -> UInt64 {
+    let size = currentSize.load(ordering: .relaxed)
+    var position = offset
+    while position < size {
+      let chunk = geometry.chunk(ofByte: position)
+      let end = geometry.bytes(of: chunk).upperBound
+      let mayBeRemote =
+        !chunks.isPresent(chunk) && !state.withLock({ $0.zeroed.contains(chunk) })
+        && map.known(file, chunk)?.isEmpty != true
+      if !mayBeRemote {
+        let hole = lseek(data.descriptor, off_t(position), 4 /* SEEK_HOLE */)
+        if hole >= 0, UInt64(hole) < end { return min(UInt64(hole), size) }
+      }
+      position = end
+    }
+    return size
+  }
+}

@@ -1,0 +1,64 @@
+/// Recognises sequential reading of a region and says what to pull ahead. Pure.
+///
+/// A stream is two touches of neighbouring chunks. Its window doubles each time the reader reaches
+/// what was pulled last (a mark on that chunk, or a miss), up to a maximum, so that between one and
+/// two windows are always under way.
+struct ReadAhead: Sendable {
+  /// What to do: pull `chunks`, and set the mark on `mark`.
+  struct Advice: Equatable, Sendable {
+    var chunks: Range<ChunkIndex>
+    var mark: ChunkIndex
+  }
+
+  private struct Stream: Sendable {
+    /// The chunk touched last.
+    var last: ChunkIndex
+    /// Where the read-ahead goes on.
+    var frontier: ChunkIndex
+    /// Chunks pulled in the newest step; 0 while only one touch was seen.
+    var window: UInt64
+  }
+
+  /// Streams remembered at a time: readers interleave, but not without bound.
+  private static let streamLimit = 8
+  private let firstWindow: UInt64
+  private let lastWindow: UInt64
+  private var streams: [Stream] = []
+
+  /// Windows grow from 1 MiB (at least two chunks) to 32 MiB.
+  init(geometry: Geometry) {
+    firstWindow = max(2, (1 << 20) >> geometry.chunkShift)
+    lastWindow = max(4, (32 << 20) >> geometry.chunkShift)
+  }
+
+  /// A read reached `chunk`, which was absent, being pulled or marked. `end` is the region's number
+  /// of chunks. `isKnown` says whether the read continues a stream.
+  mutating func touched(_ chunk: ChunkIndex, end: ChunkIndex) -> (advice: Advice?, isKnown: Bool) {
+    guard let at = streams.firstIndex(where: { ($0.last...$0.frontier).contains(chunk) }) else {
+      remember(Stream(last: chunk, frontier: chunk + 1, window: 0))
+      return (nil, false)
+    }
+    var stream = streams.remove(at: at)
+    let advice = advance(&stream, to: chunk, end: end)
+    remember(stream)
+    return (advice, true)
+  }
+
+  private func advance(_ stream: inout Stream, to chunk: ChunkIndex, end: ChunkIndex) -> Advice? {
+    let isForward = chunk > stream.last
+    stream.last = max(stream.last, chunk)
+    // Only a reader that reached the newest step needs another one.
+    let reachedNewest = chunk + stream.window >= stream.frontier
+    guard reachedNewest, isForward || stream.window > 0 else { return nil }
+    stream.window = stream.window == 0 ? firstWindow : min(stream.window * 2, lastWindow)
+    let first = max(stream.frontier, chunk + 1)
+    let chunks = first..<max(first, min(first + stream.window, end))
+    stream.frontier = chunks.upperBound
+    return chunks.isEmpty ? nil : Advice(chunks: chunks, mark: first)
+  }
+
+  private mutating func remember(_ stream: Stream) {
+    if streams.count >= Self.streamLimit { streams.removeFirst() }
+    streams.append(stream)
+  }
+}
