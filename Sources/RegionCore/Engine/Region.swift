@@ -183,7 +183,6 @@ public final class Region: Sendable {
     var completions: [(@Sendable (Parked) -> Void, Parked)] = []
     var demands: [ChunkIndex] = []
     var readAheads: [ChunkIndex] = []
-    var resumes: [Ticket] = []
     var startBackground = 0
   }
 
@@ -201,12 +200,28 @@ public final class Region: Sendable {
     }
     work.demands += state.machine.demand(missing, ticket: ticket)
     state.parked[ticket] = { [self] outcome in
-      // What was waited for is done; look again, it may have been zeroed or thrown away meanwhile.
       switch outcome {
       case .failed: completion(outcome)
-      case .ready: demand(bytes, counts: false, completion)
+      case .ready: lookAgain(at: bytes, ticket, completion)
       }
     }
+  }
+
+  /// What was waited for is done: the bytes are there, or were thrown away and must be waited for
+  /// again.
+  private func lookAgain(
+    at bytes: Range<UInt64>, _ ticket: Ticket, _ completion: @escaping @Sendable (Parked) -> Void
+  ) {
+    let work = state.withLock { state -> Work in
+      var work = Work()
+      if state.isClosed {
+        work.completions.append((completion, .failed(.io)))
+      } else {
+        wait(for: bytes, ticket, completion, &state, &work)
+      }
+      return work
+    }
+    perform(work)
   }
 
   /// Whether the part of `chunk` within `bytes` is valid in the data file. Settles chunks of which

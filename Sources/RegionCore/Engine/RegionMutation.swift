@@ -198,3 +198,17 @@ extension Region {
     return size
   }
 }
+
+extension Region {
+  /// Whether chunks are absent of which pages are known here.
+  var hasUnsettledChunks: Bool {
+    state.withLock { !$0.partial.isEmpty || !$0.zeroed.isEmpty }
+  }
+
+  /// Notes in the state file what the region's chunks agree with, at the end of its use.
+  func closeState(commit: CommitID, bootID: Random128) throws(LocalError) {
+    let partial = state.withLock { Array($0.partial.keys) }
+    for chunk in partial { try data.punchHole(geometry.bytes(of: chunk)) }
+    try stateFile.close(commit: commit, bootID: bootID)
+  }
+}

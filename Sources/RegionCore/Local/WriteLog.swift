@@ -150,8 +150,9 @@ final class WriteLog {
 
   /// Drops whole files whose records are all at or before `cut`.
   func drop(through cut: SequenceNumber) throws(LocalError) {
-    if let last = segments.last, last.lastSequence <= cut, last.end > UInt64(LogCodec.fileHeaderLength) {
-      // Even the newest file is committed: go on in a fresh one, so that this one can go.
+    if let last = segments.last, last.lastSequence <= cut, last.end >= Self.fileTarget / 8 {
+      // Even the newest file is committed: go on in a fresh one, so that this one can go. A small
+      // one stays: recovery passes over what is committed, and a new file costs two syncs.
       try roll()
     }
     while segments.count > 1, segments[0].lastSequence <= cut {

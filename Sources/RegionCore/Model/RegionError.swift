@@ -23,6 +23,8 @@ public enum RegionError: Error, Sendable, Equatable {
   case noSpace
   /// The mount or the group is read-only here.
   case readOnly
+  /// The group is not claimed here just now: claim it and try again.
+  case unclaimed
   /// Another daemon took the group over; uncommitted changes are kept in the cache.
   case stale
   /// Another daemon writes the group; its own words say who.

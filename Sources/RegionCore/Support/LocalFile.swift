@@ -117,6 +117,20 @@ public final class LocalFile: Sendable {
     }
   }
 
+  /// Allocates the blocks of `range`, so that writing there cannot fail for lack of space.
+  /// `fallocate(2)` with KEEP_SIZE; success where the file system cannot do it.
+  public func reserve(_ range: Range<UInt64>) throws(LocalError) {
+    guard !range.isEmpty else { return }
+    do throws(LocalError) {
+      // FALLOC_FL_KEEP_SIZE
+      _ = try retrying("fallocate", path) {
+        linux_fallocate(descriptor, 0x01, off_t(range.lowerBound), off_t(range.count))
+      }
+    } catch {
+      if error.code != EOPNOTSUPP { throw error }
+    }
+  }
+
   /// The file's length in bytes. `fstat(2)`.
   public func size() throws(LocalError) -> UInt64 {
     var status = stat()

@@ -1,0 +1,175 @@
+/// Writing checkpoints: once the tail of segments is long, map and names go into pages, so that a
+/// mount reads few objects. No content changes.
+extension Group {
+  /// Segments in the tail after which a checkpoint is due. Each costs a mount one small request.
+  private static let tailSegments = 96
+  /// Bytes of their tables after which one is due.
+  private static let tailTableBytes = 8 << 20
+
+  var needsCheckpoint: Bool {
+    state.withLock { state in
+      state.root.tail.count >= Self.tailSegments
+        || state.root.tail.reduce(0) { $0 + Int($1.tableLength) } >= Self.tailTableBytes
+    }
+  }
+
+  /// Writes a checkpoint of the newest commit and makes the root refer to it.
+  func checkpoint() async throws(PushError) {
+    let (root, names) = state.withLock { ($0.root, committedInodes($0)) }
+    let live = Set(names.map(\.id))
+    var writer = CheckpointWriter(
+      group: id, epoch: root.epoch, commit: root.commit, geometry: geometry)
+    let input = map.checkpointInput()
+    for (file, number, old, changes) in input.changed where live.contains(file) {
+      let base: RemoteMap.DecodedPage? =
+        if let old {
+          try await remote({ () async throws(RemoteError) in
+            try await map.page(at: old, priority: .background)
+          })
+        } else {
+          nil
+        }
+      try encoding { () throws(FormatError) in
+        try writer.addMapPage(file, number, base: base, changes: changes)
+      }
+    }
+    for entry in input.unchanged where live.contains(entry.file) { writer.keep(entry) }
+    try encoding { () throws(FormatError) in try writer.addNames(names) }
+    let built = try encoding { () throws(FormatError) in try writer.finish() }
+    try await remote({ () async throws(RemoteError) in
+      try await objects.create(objects.mapKey(built.reference.object), built.body)
+    })
+    var new = root
+    if let old = root.checkpoint, !built.index.refers(to: old.object) {
+      new.pendingDeletion = Array(
+        (root.pendingDeletion + [
+          Root.PendingDeletion(isSegment: false, object: old.object, droppedAt: engine.clock.wall)
+        ]).suffix(Limits.pendingDeletions))
+    }
+    new.checkpoint = built.reference
+    new.tail = []
+    try await swap(to: new) { etag in
+      self.state.withLock { state in
+        state.root = new
+        state.etag = etag
+        self.map.rebase(to: built.index, later: [], keeping: state.orphans)
+        state.tail = TailChanges(after: root.commit.number)
+      }
+    }
+    await collectGarbage()
+  }
+
+  /// The inodes as the newest commit has them: without what was accepted since.
+  private func committedInodes(_ state: borrowing State) -> [Inode] {
+    var inodes = Dictionary(state.namespace.all.map { ($0.id, $0) }, uniquingKeysWith: { $1 })
+    for (id, before) in state.before { inodes[id] = before }
+    return inodes.values.sorted { $0.id < $1.id }
+  }
+
+  private func encoding<Value>(_ body: () throws(FormatError) -> Value) throws(PushError) -> Value {
+    do throws(FormatError) { return try body() } catch { throw .format(error) }
+  }
+
+  /// Deletes objects that nothing has referred to for the grace time. The root forgets them with the
+  /// next commit.
+  private func collectGarbage() async {
+    let now = engine.clock.wall
+    let grace = Int64(clamping: engine.settings.collectionGrace.wholeNanoseconds)
+    let due = state.withLock { state in
+      state.root.pendingDeletion.filter { now.nanoseconds - $0.droppedAt.nanoseconds >= grace }
+    }
+    for entry in due {
+      let key = entry.isSegment ? objects.segmentKey(entry.object) : objects.mapKey(entry.object)
+      do throws(StoreError) {
+        try await engine.store.delete(key)
+        state.withLock { state in state.collected.insert(entry) }
+      } catch {
+        engine.log(.warning, "cannot delete an object that is not needed any more: \(error)")
+      }
+    }
+  }
+}
+
+extension CheckpointIndex {
+  /// Whether any page lies in the object.
+  func refers(to object: ObjectID) -> Bool {
+    mapPages.contains { $0.page.object == object } || namePages.contains { $0.page.object == object }
+  }
+}
+
+/// Puts a checkpoint object together.
+struct CheckpointWriter {
+  private let group: GroupID
+  private let commit: CommitID
+  private let geometry: Geometry
+  private let object: ObjectID
+  private var bytes: [UInt8]
+  private var index: CheckpointIndex
+
+  init(group: GroupID, epoch: Epoch, commit: CommitID, geometry: Geometry) {
+    self.group = group
+    self.commit = commit
+    self.geometry = geometry
+    object = ObjectID(epoch: epoch, random: .random())
+    bytes = CheckpointCodec.encodeHeader(group: group, epoch: epoch, commit: commit.number)
+    index = CheckpointIndex(group: group, commit: commit, mapPages: [], namePages: [])
+  }
+
+  /// A page that stays as it is, in an older object.
+  mutating func keep(_ entry: CheckpointIndex.MapPageEntry) { index.mapPages.append(entry) }
+
+  /// A page of the map: the old one (nil: none) with the changes applied.
+  mutating func addMapPage(
+    _ file: FileID, _ number: UInt32, base: RemoteMap.DecodedPage?, changes: FileMap
+  ) throws(FormatError) {
+    let first = UInt64(number) * Limits.chunksPerMapPage
+    let range = first..<first + Limits.chunksPerMapPage
+    var chunks = Set((base?.chunks.keys).map { $0.map { first + UInt64($0) } } ?? [])
+    chunks.formUnion(changes.patches.keys.filter { range.contains($0) })
+    var page = MapPage(chunks: [])
+    for chunk in chunks.sorted() {
+      let old = base.map { RemoteMap.extents(of: chunk, in: $0, geometry) } ?? []
+      let extents = (changes.resolve(chunk, base: old, geometry: geometry) ?? []).map {
+        Extent(
+          firstPage: $0.firstPage - geometry.firstPage(of: chunk), pageCount: $0.pageCount,
+          source: $0.source)
+      }
+      if !extents.isEmpty {
+        page.chunks.append(MapPage.Chunk(index: UInt16(chunk - first), extents: extents))
+      }
+    }
+    guard !page.chunks.isEmpty else { return }
+    let reference = append(try CheckpointCodec.encodeMapPage(page, geometry: geometry))
+    index.mapPages.append(
+      CheckpointIndex.MapPageEntry(file: file, number: number, page: reference))
+  }
+
+  /// The pages of names.
+  mutating func addNames(_ inodes: [Inode]) throws(FormatError) {
+    let pages = Dictionary(grouping: inodes) { $0.id / Limits.inodesPerNamePage }
+    for (number, inodes) in pages.sorted(by: { $0.key < $1.key }) {
+      let page = NamePage(inodes: inodes.sorted { $0.id < $1.id })
+      let reference = append(try CheckpointCodec.encodeNamePage(page))
+      index.namePages.append(CheckpointIndex.NamePageEntry(number: UInt32(number), page: reference))
+    }
+  }
+
+  private mutating func append(_ page: [UInt8]) -> CheckpointIndex.PageReference {
+    defer { bytes += page }
+    return CheckpointIndex.PageReference(
+      object: object, offset: UInt64(bytes.count), length: UInt32(page.count),
+      checksum: CRC32C.checksum(page))
+  }
+
+  /// The finished object.
+  mutating func finish() throws(FormatError) -> (
+    body: IOBuffer, reference: Root.CheckpointReference, index: CheckpointIndex
+  ) {
+    index.mapPages.sort { ($0.file, $0.number) < ($1.file, $1.number) }
+    let encoded = try CheckpointCodec.encodeIndex(index)
+    let reference = Root.CheckpointReference(
+      object: object, indexOffset: UInt64(bytes.count), indexLength: UInt32(encoded.count),
+      indexChecksum: CRC32C.checksum(encoded), commit: commit)
+    return (IOBuffer(bytes + encoded), reference, index)
+  }
+}

@@ -1,0 +1,223 @@
+import Glibc
+
+/// Ownership: claiming before the first change, adopting what others committed, giving back.
+extension Group {
+  /// Makes this daemon the group's writer; returns at once if it is. Another writer's claim is
+  /// `.busy`, unless the mount was made with `takeover`.
+  public func claim() async throws(RegionError) {
+    enum Next { case done, wait, start }
+    let result = await withCheckedContinuation {
+      (continuation: CheckedContinuation<RegionError?, Never>) in
+      let next: Result<Next, RegionError> = state.withLock { state in
+        if engine.settings.isReadOnly { return .failure(.readOnly) }
+        switch state.role {
+        case .writer: return .success(.done)
+        case .stopped(let error, _): return .failure(error)
+        case .claiming(let waiters):
+          state.role = .claiming(waiters + [{ continuation.resume(returning: $0) }])
+          return .success(.wait)
+        case .follower:
+          state.role = .claiming([{ continuation.resume(returning: $0) }])
+          return .success(.start)
+        }
+      }
+      switch next {
+      case .failure(let error): continuation.resume(returning: error)
+      case .success(.done): continuation.resume(returning: nil)
+      case .success(.wait): break
+      case .success(.start):
+        engine.executor.spawn { self.endClaim(await self.attemptClaim()) }
+      }
+    }
+    if let result { throw result }
+  }
+
+  private func endClaim(_ error: RegionError?) {
+    let waiters = state.withLock { state -> [@Sendable (RegionError?) -> Void] in
+      guard case .claiming(let waiters) = state.role else { return [] }
+      state.role = error == nil ? .writer : .follower
+      return waiters
+    }
+    if error == nil { startPusher() }
+    for waiter in waiters { waiter(error) }
+  }
+
+  private func attemptClaim() async -> RegionError? {
+    do throws(RemoteError) {
+      let (old, etag) = try await objects.root()
+      if case .held(let writer) = old.claim, writer != engine.writer, !engine.settings.takeover {
+        throw .heldByOther(holder: old.holder)
+      }
+      var new = old
+      new.epoch += 1
+      new.claim = .held(engine.writer)
+      new.holder = engine.settings.holder
+      switch try await objects.swapRoot(from: old, etag, to: new) {
+      case .lost(let current): throw .heldByOther(holder: current.holder)
+      case .done(let etag):
+        try await adopt(new, etag)
+        return beginLog(new)
+      }
+    } catch {
+      engine.log(.error, "cannot claim group \(id) for writing: \(error)")
+      if case .heldByOther(let holder) = error { return .busy(holder: holder) }
+      return .io
+    }
+  }
+
+  /// Starts the log of a new epoch. Nothing uncommitted is in the cache.
+  func beginLog(_ root: Root) -> RegionError? {
+    do throws(LocalError) {
+      for name in try LocalDirectory.names(in: cache.logDirectory) {
+        try LocalDirectory.removeFile(cache.logDirectory + "/" + name)
+      }
+      let log = LogID.random()
+      let header = LogFileHeader(
+        group: id, epoch: root.epoch, writer: engine.writer, log: log, base: root.commit, index: 0,
+        firstSequence: 1, chain: LogCodec.initialChain(of: log))
+      let former = try cache.lineage()
+      let since = former.flatMap { $0.until == root.commit ? $0.since : nil } ?? root.commit
+      // The lineage comes first: without it a crash would only cost the cache's warmth.
+      try cache.setLineage(Lineage(since: since, until: root.commit, log: log))
+      let writeLog = try WriteLog(directory: cache.logDirectory, header: header)
+      state.withLock { state in
+        state.log = writeLog
+        state.sync = SyncState()
+        state.push = PushState()
+        state.before = [:]
+      }
+      return nil
+    } catch {
+      engine.log(.error, "cannot begin a write log: \(error)")
+      return error.isOutOfSpace ? .noSpace : .io
+    }
+  }
+
+  // MARK: Following
+
+  /// Asks for the newest root if what is known is older than `maxAge`. A writer knows. Errors are
+  /// left to the reads that need the store.
+  public func refresh(maxAge: Duration) async {
+    let isDue = state.withLock { state -> Bool in
+      guard case .follower = state.role else { return false }
+      return engine.clock.now.since(state.checkedAt) >= maxAge
+    }
+    guard isDue else { return }
+    do throws(RemoteError) {
+      let (root, etag) = try await objects.root()
+      try await adopt(root, etag)
+    } catch {
+      engine.log(.warning, "cannot look for newer commits of group \(id): \(error)")
+    }
+  }
+
+  /// Takes over a root that may have commits of others: new tree, and what is old in the cache goes.
+  func adopt(_ root: Root, _ etag: ETag) async throws(RemoteError) {
+    let old = state.withLock { $0.root }
+    if root.commit == old.commit, root.checkpoint == old.checkpoint {
+      state.withLock { state in
+        state.root = root
+        state.etag = etag
+        state.checkedAt = engine.clock.now
+      }
+      return
+    }
+    guard root.commit.number >= old.commit.number else { return }
+    let tree = try await TreeLoader(objects: objects).load(root)
+    state.withLock { state in
+      let regions = state.regions.values.map(\.region)
+      map.reset(to: tree.index)
+      for table in tree.tables { map.apply(table, keeping: state.orphans) }
+      state.tail = TailChanges(root: root, tables: tree.tables, geometry: geometry)
+      state.namespace = tree.namespace
+      state.generation += 1
+      state.root = root
+      state.etag = etag
+      state.checkedAt = engine.clock.now
+      let isContinued = root.history.contains(old.commit)
+      for region in regions {
+        let changed = isContinued ? state.tail.ranges(of: region.file, after: old.commit.number) : nil
+        drop(changed ?? [0..<Limits.regionSize >> geometry.chunkShift], of: region)
+        follow(region, state)
+      }
+    }
+  }
+
+  private func drop(_ changed: [Range<ChunkIndex>], of region: Region) {
+    do throws(LocalError) {
+      for range in changed { try region.invalidate(range) }
+    } catch {
+      engine.log(.error, "cannot drop old bytes of \(region.name): \(error)")
+    }
+  }
+
+  private func follow(_ region: Region, _ state: borrowing State) {
+    guard let inode = state.namespace[region.file] else { return }
+    do throws(LocalError) {
+      try region.resize(to: inode.size)
+    } catch {
+      engine.log(.error, "\(error)")
+    }
+  }
+
+  // MARK: Giving back
+
+  /// Gives the claim back; nothing is uncommitted. Returns whether that worked.
+  func release() async -> Bool {
+    let (old, etag) = state.withLock { ($0.root, $0.etag) }
+    var new = old
+    new.claim = .free
+    do throws(RemoteError) {
+      switch try await objects.swapRoot(from: old, etag, to: new) {
+      case .done(let etag):
+        endLog(new, etag)
+        return true
+      case .lost(let current):
+        loseClaim(to: current)
+        return true
+      }
+    } catch {
+      engine.log(.warning, "cannot give the claim of group \(id) back yet: \(error)")
+      return false
+    }
+  }
+
+  private func endLog(_ root: Root, _ etag: ETag) {
+    let (directory, log) = state.withLock { state -> (String?, LogID?) in
+      state.root = root
+      state.etag = etag
+      state.checkedAt = engine.clock.now
+      defer { state.log = nil }
+      return (state.log?.directory, state.log?.header.log)
+    }
+    guard let directory, let log else { return }
+    do throws(LocalError) {
+      if let lineage = try cache.lineage(), lineage.log == log {
+        try cache.setLineage(Lineage(since: lineage.since, until: root.commit, log: log))
+      }
+      for name in try LocalDirectory.names(in: directory) {
+        try LocalDirectory.removeFile(directory + "/" + name)
+      }
+    } catch {
+      engine.log(.warning, "\(error)")
+    }
+  }
+
+  /// The root has a higher epoch: nothing more can be committed from here.
+  func loseClaim(to root: Root) {
+    state.withLock { state in
+      stop(
+        .stale,
+        reason: "its claim was taken over by \(root.holder) (epoch \(root.epoch)); "
+          + "uncommitted changes stay in \(cache.logDirectory)", &state)
+    }
+  }
+}
+
+extension TailChanges {
+  /// The changes that a root's tail makes.
+  init(root: Root, tables: [SegmentTable], geometry: Geometry) {
+    self.init(after: root.checkpoint?.commit.number ?? 0)
+    for table in tables { note(table, geometry: geometry) }
+  }
+}

@@ -1,0 +1,265 @@
+import Glibc
+
+/// Why a group could not be opened or made.
+public enum GroupError: Error, Sendable, CustomStringConvertible {
+  case remote(RemoteError)
+  case local(LocalError)
+  /// The log in the cache is damaged: a person has to decide.
+  case log(String)
+
+  /// One line with object or file, cause and remedy.
+  public var description: String {
+    switch self {
+    case .remote(let error): error.description
+    case .local(let error): error.description
+    case .log(let text): text
+    }
+  }
+}
+
+/// Making, opening, ending.
+extension Group {
+  /// Makes a group with one inode, its top, and claims it.
+  public static func create(
+    _ engine: EngineContext, cacheDirectory: String, bootID: Random128, kind: InodeKind,
+    mode: UInt16, uid: UInt32, gid: UInt32, target: [UInt8] = []
+  ) async throws(GroupError) -> Group {
+    let id = GroupID.random()
+    let objects = GroupObjects(group: id, engine: engine)
+    let root = Root(
+      group: id, geometry: engine.settings.geometry, claim: .held(engine.writer),
+      holder: engine.settings.holder, nonce: .random(), log: .zero, time: engine.clock.wall)
+    let group: Group
+    do throws(RemoteError) {
+      let etag = try await objects.createRoot(root)
+      group = try make(objects, root, etag, Namespace(nextFileID: 2), cacheDirectory, bootID)
+    } catch {
+      throw .remote(error)
+    }
+    if let error = group.beginWriting(root) { throw .local(error) }
+    let top = Inode(
+      id: Namespace.top, parent: 0, name: nil, kind: kind, mode: mode, uid: uid, gid: gid,
+      time: engine.clock.wall, target: target)
+    do throws(RegionError) {
+      try group.edit { (_, _) throws(RegionError) in ((), [.set(top)]) }
+    } catch {
+      throw .log("cannot log the first change of a new group: \(error)")
+    }
+    return group
+  }
+
+  /// Opens a group: reads its tree, and replays what the cache holds of uncommitted changes.
+  public static func load(
+    _ id: GroupID, _ engine: EngineContext, cacheDirectory: String, bootID: Random128,
+    kind: InodeKind
+  ) async throws(GroupError) -> Group {
+    let objects = GroupObjects(group: id, engine: engine)
+    let group: Group
+    do throws(RemoteError) {
+      let (root, etag) = try await objects.root()
+      let tree = try await TreeLoader(objects: objects).load(root)
+      var namespace = tree.namespace
+      if namespace[Namespace.top] == nil {
+        // Made, and its maker's first commit never came.
+        namespace.apply(
+          .set(
+            Inode(
+              id: Namespace.top, parent: 0, name: nil, kind: kind,
+              mode: kind == .directory ? 0o700 : 0o600, uid: 0, gid: 0, time: root.committedAt)))
+      }
+      group = try make(objects, root, etag, namespace, cacheDirectory, bootID)
+      group.map.reset(to: tree.index)
+      for table in tree.tables { group.map.apply(table) }
+      group.state.withLock {
+        $0.tail = TailChanges(root: root, tables: tree.tables, geometry: root.geometry)
+      }
+    } catch {
+      throw .remote(error)
+    }
+    try group.recover()
+    return group
+  }
+
+  private static func make(
+    _ objects: GroupObjects, _ root: Root, _ etag: ETag, _ namespace: Namespace,
+    _ cacheDirectory: String, _ bootID: Random128
+  ) throws(RemoteError) -> Group {
+    let cache: GroupCache
+    do throws(LocalError) {
+      cache = try GroupCache(group: root.group, cacheDirectory: cacheDirectory)
+    } catch {
+      throw .store(
+        StoreError(
+          error.isOutOfSpace ? .outOfSpace : .io, operation: "open", object: error.path,
+          detail: "cache directory: \(error)"))
+    }
+    let state = State(
+      root: root, etag: etag, checkedAt: objects.engine.clock.now, namespace: namespace,
+      lastCommitAt: root.commit.number > 0 ? root.committedAt : nil)
+    return Group(
+      id: root.group, engine: objects.engine, objects: objects, cache: cache, bootID: bootID,
+      map: RemoteMap(objects: objects, geometry: root.geometry), state: state)
+  }
+
+  /// Becomes the writer of the epoch that `root` holds, with a new log.
+  private func beginWriting(_ root: Root) -> LocalError? {
+    if let error = beginLog(root) {
+      return LocalError("open", path: cache.logDirectory, code: error == .noSpace ? ENOSPC : EIO)
+    }
+    state.withLock { $0.role = .writer }
+    startPusher()
+    return nil
+  }
+
+  // MARK: Recovery
+
+  /// Looks at the log that the cache holds: committed records are passed over; the rest is replayed
+  /// if nobody else has written since, and set aside otherwise.
+  private func recover() throws(GroupError) {
+    let recovered: RecoveredLog?
+    do throws(LogRecoveryError) {
+      recovered = try WriteLog.recover(in: cache.logDirectory)
+    } catch {
+      throw .log("\(error). Nothing was discarded; move the file away to go on without its changes")
+    }
+    guard let recovered else { return }
+    let log = recovered.log
+    if recovered.tornBytes > 0 {
+      engine.log(.info, "\(log.directory): cut off a torn record of \(recovered.tornBytes) bytes")
+    }
+    let root = state.withLock { $0.root }
+    let isOurs = root.log == log.header.log
+    let cut = isOurs ? root.cut : 0
+    log.entries.removeAll { $0.sequence <= cut }
+    let mayReplay =
+      log.header.writer == engine.writer && log.header.epoch == root.epoch
+      && root.claim == .held(engine.writer) && (isOurs || root.commit == log.header.base)
+    do throws(LocalError) {
+      if mayReplay, !engine.settings.isReadOnly {
+        try replay(log, cut)
+      } else if log.entries.isEmpty {
+        for name in try LocalDirectory.names(in: cache.logDirectory) {
+          try LocalDirectory.removeFile(cache.logDirectory + "/" + name)
+        }
+      } else if !engine.settings.isReadOnly {
+        let place = try cache.setLogAside(log.header.log)
+        engine.log(
+          .error,
+          "group \(id) was written elsewhere since: \(log.entries.count) uncommitted changes were "
+            + "set aside in \(place), none was discarded")
+      }
+    } catch {
+      throw .local(error)
+    }
+  }
+
+  /// Applies the records again (they may have been applied or not) and goes on as the writer.
+  private func replay(_ log: WriteLog, _ cut: SequenceNumber) throws(LocalError) {
+    var bytes: UInt64 = 0
+    try state.withLock { (state) throws(LocalError) in
+      for entry in log.entries {
+        bytes += UInt64(entry.length)
+        for id in InodeFold.touched(by: entry.record) where state.before[id] == nil {
+          state.before[id] = .some(state.namespace[id])
+        }
+        try replay(entry, &state)
+      }
+      state.log = log
+      state.role = .writer
+      state.sync.committed = cut
+      state.push.noteRecovered(bytes: bytes, at: engine.clock.now)
+    }
+    if !log.entries.isEmpty {
+      engine.log(.info, "group \(id): replayed \(log.entries.count) changes (\(bytes) bytes)")
+    }
+    startPusher()
+  }
+
+  private func replay(_ entry: LogEntry, _ state: inout State) throws(LocalError) {
+    switch entry.record {
+    case .names(let changes):
+      for change in changes {
+        if case .remove(let file) = change {
+          state.regions.removeValue(forKey: file)?.region.close()
+          try cache.remove(file)
+        }
+        state.namespace.apply(change)
+      }
+    case .data(let record):
+      guard let inode = state.namespace[record.file] else { return }
+      let region: Region
+      do throws(RegionError) {
+        region = try self.region(of: inode, &state)
+      } catch {
+        throw LocalError("open", path: cache.dataPath(record.file), code: EIO)
+      }
+      let length = Int(record.payloadPages) << Int(Geometry.pageShift)
+      let buffer = IOBuffer(capacity: length)
+      buffer.count = length
+      if let payload = entry.payload {
+        let count = try unsafe payload.file.read(
+          into: buffer.memory.prefixBytes(length), at: payload.offset)
+        guard count == length else { throw LocalError("pread", path: payload.file.path, code: EIO) }
+      }
+      try unsafe region.apply(record, buffer.bytes)
+      state.namespace.update(record.file) { $0.note(record) }
+    }
+  }
+
+  // MARK: The end
+
+  /// Commits everything and gives the claim back; returns when that is done, however long the store
+  /// takes. Returns false if there are changes that can no longer be committed from here.
+  public func drain() async -> Bool {
+    while true {
+      let isDone = state.withLock { state -> Bool? in
+        switch state.role {
+        case .follower: return true
+        case .stopped: return state.push.uncommittedBytes == 0
+        case .writer, .claiming:
+          state.push.isDraining = true
+          return nil
+        }
+      }
+      if let isDone { return isDone }
+      pushSignal.signal()
+      await engine.clock.sleep(for: .milliseconds(20))
+    }
+  }
+
+  /// Fails every parked read, so that the session can end.
+  public func failParked() {
+    for region in state.withLock({ $0.regions.values.map(\.region) }) { region.close() }
+  }
+
+  /// Closes the cached regions after the mount's end and makes their bytes durable, so that the next
+  /// mount finds them warm.
+  public func closeRegions() {
+    let (regions, commit) = state.withLock { state in
+      defer { state.regions = [:] }
+      return (state.regions.values.map(\.region), state.root.commit)
+    }
+    for region in regions { retire(region, commit, synced: true) }
+  }
+
+  /// Removes the group's objects from the store, the root last, and its cache. Nothing refers to it
+  /// any more.
+  public func destroy() async throws(GroupError) {
+    state.withLock { stop(.notFound, reason: "the group was removed", &$0) }
+    do throws(StoreError) {
+      for prefix in [ObjectKeys.segmentPrefix(of: id), ObjectKeys.mapPrefix(of: id)] {
+        var token: String?
+        repeat {
+          let page = try await engine.store.list(prefix: prefix, from: token, limit: 1000)
+          for key in page.keys { try await engine.store.delete(key) }
+          token = page.next
+        } while token != nil
+      }
+      try await engine.store.delete(ObjectKeys.trace(of: id))
+      try await engine.store.delete(objects.rootKey)
+    } catch {
+      throw .remote(.store(error))
+    }
+    do throws(LocalError) { try cache.removeAll() } catch { throw .local(error) }
+  }
+}

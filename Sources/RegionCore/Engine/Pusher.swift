@@ -1,0 +1,260 @@
+/// The push of one group: decides, seals, uploads, commits, checkpoints, releases. One task from the
+/// claim to its end.
+extension Group {
+  func startPusher() {
+    engine.executor.spawn { await self.push() }
+  }
+
+  private func push() async {
+    var backoff = Backoff()
+    while true {
+      let step = state.withLock { state -> PushState.Step? in
+        guard case .writer = state.role else { return nil }
+        let hasWriters = state.regions.values.contains { $0.writableOpens > 0 }
+        if state.pendingSwap != nil { return .commit }
+        let step = state.push.next(
+          now: engine.clock.now, settings: engine.settings, hasWriters: hasWriters)
+        // From here on a change waits for a new claim.
+        if step == .release { state.role = .claiming([]) }
+        return step
+      }
+      switch step {
+      case nil: return
+      case .wait(let limit): await pushSignal.wait(upTo: limit, on: engine)
+      case .commit:
+        if await commitAndCheckpoint() {
+          backoff.reset()
+        } else {
+          await engine.clock.sleep(for: backoff.next())
+        }
+      case .release:
+        if await releaseOrResume() { return }
+        await engine.clock.sleep(for: backoff.next())
+      }
+    }
+  }
+
+  /// Gives the claim back while new claims wait. Returns whether the pusher is done.
+  private func releaseOrResume() async -> Bool {
+    let released = await release()
+    let (waiters, isDone) = state.withLock { state -> ([@Sendable (RegionError?) -> Void], Bool) in
+      guard case .claiming(let waiters) = state.role else { return ([], true) }
+      // Not released: still the writer, and whoever waited may go on.
+      state.role = released ? .follower : .writer
+      return (waiters, released)
+    }
+    for waiter in waiters {
+      guard released else {
+        waiter(nil)
+        continue
+      }
+      engine.executor.spawn {
+        do throws(RegionError) {
+          try await self.claim()
+          waiter(nil)
+        } catch {
+          waiter(error)
+        }
+      }
+    }
+    return isDone
+  }
+
+  /// Returns whether it worked; false is to be tried again later.
+  private func commitAndCheckpoint() async -> Bool {
+    do throws(PushError) {
+      try await finishPendingSwap()
+      try await commitOnce()
+      if needsCheckpoint { try await checkpoint() }
+      return true
+    } catch {
+      switch error {
+      case .lost(let root): loseClaim(to: root)
+      case .remote(let error):
+        state.withLock { $0.lastError = "\(error)" }
+        engine.log(.warning, "push of group \(id) will be tried again: \(error)")
+      case .local(let error):
+        state.withLock { stop(.io, reason: "the log cannot be read: \(error)", &$0) }
+      case .format(let error):
+        state.withLock { stop(.io, reason: "a change cannot be encoded: \(error)", &$0) }
+      }
+      return false
+    }
+  }
+
+  /// Why a push did not get through.
+  enum PushError: Error {
+    case lost(Root)
+    case remote(RemoteError)
+    case local(LocalError)
+    case format(FormatError)
+  }
+
+  /// Bytes of the log that one commit takes at most, so that progress shows and a root stays small.
+  private static var commitBytes: Int { Limits.segmentTarget * (Limits.commitSegments - 2) }
+
+  /// Seals a cut, uploads its segments, swaps the root.
+  func commitOnce() async throws(PushError) {
+    guard let recipe = seal() else { return }
+    let old = state.withLock { $0.root }
+    let (references, tables) = try await upload(recipe, old)
+    var new = old
+    new.history = Array(([old.commit] + old.history).prefix(Limits.rootHistory))
+    new.commit = CommitID(number: old.commit.number + 1, nonce: .random())
+    new.committedAt = engine.clock.wall
+    let (log, nextFileID, collected) = state.withLock { state in
+      defer { state.collected = [] }
+      return (state.log?.header.log, state.namespace.nextFileID, state.collected)
+    }
+    new.pendingDeletion.removeAll { collected.contains($0) }
+    new.log = log ?? old.log
+    new.cut = recipe.cut
+    new.nextFileID = nextFileID
+    new.tail += references
+    try await swap(to: new) { self.committed(new, $0, recipe, tables) }
+  }
+
+  /// Replaces the root and then calls `finish`. If the store cannot say what became of it, the same
+  /// bytes are tried again later (`finishPendingSwap`), and nothing else before.
+  func swap(to new: Root, finish: @escaping @Sendable (ETag) -> Void) async throws(PushError) {
+    state.withLock { $0.pendingSwap = PendingSwap(root: new, finish: finish) }
+    try await finishPendingSwap()
+  }
+
+  private func finishPendingSwap() async throws(PushError) {
+    let (pending, old, etag) = state.withLock { ($0.pendingSwap, $0.root, $0.etag) }
+    guard let pending else { return }
+    let result = try await remote { () async throws(RemoteError) in
+      try await objects.swapRoot(from: old, etag, to: pending.root)
+    }
+    switch result {
+    case .lost(let root): throw .lost(root)
+    case .done(let etag):
+      pending.finish(etag)
+      state.withLock { $0.pendingSwap = nil }
+    }
+  }
+
+  /// Takes the unsealed entries. A push that failed is sealed again with its own entries only, under
+  /// new object names.
+  private func seal() -> Recipe? {
+    state.withLock { state in
+      if let sealed = state.sealed { return sealed }
+      guard let log = state.log else { return nil }
+      let entries = log.takeEntries(limit: Self.commitBytes)
+      guard !entries.isEmpty else { return nil }
+      let recipe = Recipe(entries: entries, before: state.before)
+      var after = InodeFold.fold(entries, before: state.before)
+      var before: [FileID: Inode?] = [:]
+      for entry in log.entries {
+        for id in InodeFold.touched(by: entry.record) where before[id] == nil {
+          before[id] = after.removeValue(forKey: id) ?? state.before[id] ?? .some(nil)
+        }
+      }
+      state.before = before
+      state.sealed = recipe
+      state.push.noteSealed(
+        bytes: recipe.logBytes, rest: !log.entries.isEmpty, at: engine.clock.now)
+      return recipe
+    }
+  }
+
+  /// Segments uploaded at a time: each holds about 8 MiB of memory.
+  private static let uploadWidth = 4
+
+  private func upload(_ recipe: Recipe, _ root: Root) async throws(PushError) -> (
+    [Root.SegmentReference], [SegmentTable]
+  ) {
+    let plans = SegmentBuilder.plan(recipe, geometry: geometry)
+    let builder = SegmentBuilder(
+      group: id, geometry: geometry, epoch: root.epoch, commit: root.commit.number + 1,
+      parent: root.commit.nonce)
+    var references: [Root.SegmentReference?] = Array(repeating: nil, count: plans.count)
+    var tables: [SegmentTable?] = references.map { _ in nil }
+    var failure: PushError?
+    await withTaskGroup(of: (Int, Result<SegmentBuilder.Segment, PushError>).self) { group in
+      var next = 0
+      func addOne() {
+        guard next < plans.count else { return }
+        let at = next
+        next += 1
+        group.addTask { (at, await self.upload(plans[at], at, plans.count, builder)) }
+      }
+      for _ in 0..<Self.uploadWidth { addOne() }
+      while let (at, result) = await group.next() {
+        switch result {
+        case .success(let segment):
+          references[at] = segment.reference
+          tables[at] = segment.table
+          if failure == nil { addOne() }
+        case .failure(let error): failure = error
+        }
+      }
+    }
+    if let failure { throw failure }
+    return (references.compactMap { $0 }, tables.compactMap { $0 })
+  }
+
+  private func upload(
+    _ plan: SegmentBuilder.Plan, _ index: Int, _ count: Int, _ builder: SegmentBuilder
+  ) async -> Result<SegmentBuilder.Segment, PushError> {
+    do throws(SegmentBuilder.BuildError) {
+      let segment = try builder.build(plan, index: index, count: count)
+      do throws(RemoteError) {
+        try await objects.create(objects.segmentKey(segment.object), segment.body)
+        return .success(segment)
+      } catch {
+        return .failure(.remote(error))
+      }
+    } catch {
+      switch error {
+      case .local(let error): return .failure(.local(error))
+      case .format(let error): return .failure(.format(error))
+      }
+    }
+  }
+
+  /// The commit is in the store: the map, the counters and the waiters follow, and the log may go.
+  private func committed(
+    _ root: Root, _ etag: ETag, _ recipe: Recipe, _ tables: [SegmentTable]
+  ) {
+    let (ready, room) = state.withLock { state in
+      state.root = root
+      state.etag = etag
+      state.sealed = nil
+      state.lastCommitAt = root.committedAt
+      for table in tables {
+        map.apply(table, keeping: state.orphans)
+        state.tail.note(table, geometry: geometry)
+      }
+      state.push.noteCommitted()
+      state.sync.committed = recipe.cut
+      do throws(LocalError) {
+        try state.log?.drop(through: recipe.cut)
+      } catch {
+        engine.log(.warning, "cannot drop committed log files: \(error)")
+      }
+      let room = state.spaceWaiters
+      state.spaceWaiters = []
+      return (SyncState.take(&state.sync.commitWaiters, through: recipe.cut), room)
+    }
+    for completion in ready { completion(nil) }
+    for retry in room { retry() }
+  }
+
+  func remote<Value>(_ body: () async throws(RemoteError) -> Value) async throws(PushError) -> Value {
+    do throws(RemoteError) { return try await body() } catch { throw .remote(error) }
+  }
+}
+
+/// Waits that double, from 100 ms to 10 s.
+struct Backoff {
+  private var current = Duration.milliseconds(100)
+
+  mutating func next() -> Duration {
+    defer { current = min(current * 2, .seconds(10)) }
+    return current
+  }
+
+  mutating func reset() { current = .milliseconds(100) }
+}

@@ -1,0 +1,111 @@
+/// When a group's changes are to be pushed: a pure clockwork of bytes and ages.
+struct PushState: Sendable {
+  /// Bytes of accepted records that no commit contains.
+  private(set) var uncommittedBytes: UInt64 = 0
+  /// Of these, bytes that the push under way contains.
+  private(set) var bytesInUpload: UInt64 = 0
+  /// When the oldest record was accepted that no seal has taken.
+  private(set) var oldestUnsealed: MonotonicTime?
+  /// When the oldest record of the push under way was accepted.
+  private(set) var oldestSealed: MonotonicTime?
+  /// Somebody waits for a commit (sync=remote, `regionfs sync`, unmount).
+  var wantsCommit = false
+  /// Somebody waits for room in the log.
+  var wantsRoom = false
+  /// The mount ends: everything is to be committed and the claim released.
+  var isDraining = false
+  /// When the group became clean and without writers; nil while it is not.
+  var idleSince: MonotonicTime?
+
+  /// What to do next.
+  enum Step: Equatable, Sendable {
+    /// Seal what there is and commit it.
+    case commit
+    /// Nothing is dirty and nobody writes: give the claim back.
+    case release
+    /// Wait for a signal, at most so long.
+    case wait(Duration?)
+  }
+
+  mutating func noteAppended(bytes: Int, at now: MonotonicTime) {
+    uncommittedBytes += UInt64(bytes)
+    if oldestUnsealed == nil { oldestUnsealed = now }
+  }
+
+  /// Entries of `bytes` bytes were taken; `rest` says whether unsealed ones remain.
+  mutating func noteSealed(bytes: UInt64, rest: Bool, at now: MonotonicTime) {
+    bytesInUpload = bytes
+    oldestSealed = oldestUnsealed
+    // The exact age of the first remaining record is not kept; it is younger than the sealed ones.
+    oldestUnsealed = rest ? oldestUnsealed : nil
+  }
+
+  mutating func noteCommitted() {
+    uncommittedBytes -= min(uncommittedBytes, bytesInUpload)
+    bytesInUpload = 0
+    oldestSealed = nil
+    if uncommittedBytes == 0 {
+      wantsCommit = false
+      wantsRoom = false
+    }
+  }
+
+  /// Records that a remount found in the log.
+  mutating func noteRecovered(bytes: UInt64, at now: MonotonicTime) {
+    uncommittedBytes += bytes
+    if bytes > 0, oldestUnsealed == nil { oldestUnsealed = now }
+  }
+
+  /// When the oldest uncommitted record was accepted.
+  var oldestUncommitted: MonotonicTime? { oldestSealed ?? oldestUnsealed }
+
+  /// The next step. `hasWriters`: files are open for writing.
+  mutating func next(now: MonotonicTime, settings: EngineSettings, hasWriters: Bool) -> Step {
+    // A sealed push that did not get through comes first.
+    if oldestSealed != nil { return .commit }
+    guard let oldest = oldestUnsealed else { return nextWhenClean(now, settings, hasWriters) }
+    idleSince = nil
+    let age = now.since(oldest)
+    let limit = settings.pushInterval / 2
+    let isFull = uncommittedBytes >= settings.logLimit / 2
+    if wantsCommit || wantsRoom || isDraining || isFull || age >= limit { return .commit }
+    return .wait(limit - age)
+  }
+
+  private mutating func nextWhenClean(
+    _ now: MonotonicTime, _ settings: EngineSettings, _ hasWriters: Bool
+  ) -> Step {
+    wantsCommit = false
+    wantsRoom = false
+    if isDraining { return .release }
+    guard !hasWriters else {
+      idleSince = nil
+      return .wait(nil)
+    }
+    let since = idleSince ?? now
+    idleSince = since
+    let idle = now.since(since)
+    return idle >= settings.releaseDelay ? .release : .wait(settings.releaseDelay - idle)
+  }
+}
+
+/// Which records are durable, and who waits for more to be.
+struct SyncState {
+  /// Records up to this one are on disk.
+  var durable: SequenceNumber = 0
+  /// Records up to this one are in the store.
+  var committed: SequenceNumber = 0
+  var isSyncing = false
+  var durableWaiters: [(through: SequenceNumber, completion: @Sendable (RegionError?) -> Void)] = []
+  var commitWaiters: [(through: SequenceNumber, completion: @Sendable (RegionError?) -> Void)] = []
+
+  /// Takes the waiters that `done` satisfies.
+  static func take(
+    _ waiters: inout [(through: SequenceNumber, completion: @Sendable (RegionError?) -> Void)],
+    through done: SequenceNumber
+  ) -> [@Sendable (RegionError?) -> Void] {
+    let ready = waiters.filter { $0.through <= done }.map(\.completion)
+    waiters.removeAll { $0.through <= done }
+    return ready
+  }
+}
