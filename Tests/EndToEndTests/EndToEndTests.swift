@@ -24,6 +24,12 @@ enum Programs {
     return Files.exists(prepared) ? prepared : "python3"
   }()
 
+  /// A command that `scripts/prepare-tests` installs beside Python, or else one on PATH.
+  static func tool(_ name: String) -> String {
+    let beside = python.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/" + name
+    return python.hasPrefix("/") && Files.exists(beside) ? beside : name
+  }
+
   /// The command line of a program.
   static func command(_ name: String, _ arguments: [String]) -> [String] {
     [python, directory + "/" + name] + arguments

@@ -25,7 +25,8 @@ public struct ProcessFailure: Error, CustomStringConvertible {
   /// What went wrong, with the ends of the outputs where there are any.
   public let description: String
 
-  init(_ description: String) { self.description = description }
+  /// A reason in one line or more.
+  public init(_ description: String) { self.description = description }
 }
 
 /// Runs programs to their end.
