@@ -20,8 +20,10 @@ public final class DirectoryStore: ObjectStore {
     pool = try BlockingPool()
   }
 
+  /// The address as users write it, e.g. `file:///directory`.
   public var address: String { "file://\(files.root)" }
 
+  /// Reads an object, see `ObjectStore.get`.
   public func get(
     _ key: ObjectKey, range: Range<UInt64>?, into buffer: IOBuffer, priority: TransferPriority
   ) async throws(StoreError) -> ObjectInfo {
@@ -30,6 +32,7 @@ public final class DirectoryStore: ObjectStore {
     }
   }
 
+  /// Writes an object, see `ObjectStore.put`.
   public func put(
     _ key: ObjectKey, _ body: IOBuffer, condition: PutCondition, priority: TransferPriority
   ) async throws(StoreError) -> ETag {
@@ -38,12 +41,14 @@ public final class DirectoryStore: ObjectStore {
     }
   }
 
+  /// Removes an object, see `ObjectStore.delete`.
   public func delete(_ key: ObjectKey) async throws(StoreError) {
     try await run("DELETE", key.text, .background) { files throws(StoreError) in
       try files.delete(key)
     }
   }
 
+  /// Lists keys, see `ObjectStore.list`.
   public func list(prefix: String, from token: String?, limit: Int) async throws(StoreError)
     -> ListPage
   {

@@ -93,6 +93,7 @@ public final class FaultStore: ObjectStore {
     state = Lock(State(generator: SplitMix64(seed: seed)))
   }
 
+  /// The inner store's address.
   public var address: String { inner.address }
 
   /// Adds a rule; rules apply in the order in which they were added.
@@ -119,6 +120,7 @@ public final class FaultStore: ObjectStore {
   /// How many requests are in the blackhole.
   public var parked: Int { state.withLock { $0.parked.count } }
 
+  /// Reads an object, see `ObjectStore.get`.
   public func get(
     _ key: ObjectKey, range: Range<UInt64>?, into buffer: IOBuffer, priority: TransferPriority
   ) async throws(StoreError) -> ObjectInfo {
@@ -130,6 +132,7 @@ public final class FaultStore: ObjectStore {
     return info
   }
 
+  /// Writes an object, see `ObjectStore.put`.
   public func put(
     _ key: ObjectKey, _ body: IOBuffer, condition: PutCondition, priority: TransferPriority
   ) async throws(StoreError) -> ETag {
@@ -140,6 +143,7 @@ public final class FaultStore: ObjectStore {
     return etag
   }
 
+  /// Removes an object, see `ObjectStore.delete`.
   public func delete(_ key: ObjectKey) async throws(StoreError) {
     let faults = plan(.delete, key.text)
     try await before(faults, .delete, key.text)
@@ -147,6 +151,7 @@ public final class FaultStore: ObjectStore {
     try await after(faults, .delete, key.text)
   }
 
+  /// Lists keys, see `ObjectStore.list`.
   public func list(prefix: String, from token: String?, limit: Int) async throws(StoreError)
     -> ListPage
   {

@@ -40,8 +40,10 @@ public final class ManualClock: EngineClock {
     state = Lock(State(now: now))
   }
 
+  /// Where the clock stands, for durations.
   public var now: MonotonicTime { state.withLock { $0.now } }
 
+  /// Where the clock stands, for file times.
   public var wall: Timestamp {
     Timestamp(nanoseconds: wallStart.nanoseconds + Int64(now.since(start).wholeNanoseconds))
   }
@@ -56,6 +58,7 @@ public final class ManualClock: EngineClock {
     }
   }
 
+  /// Suspends until the clock was moved by `duration`, or the task is cancelled.
   public func sleep(for duration: Duration) async {
     guard duration > .zero else { return }
     let id = state.withLock { state in

@@ -111,12 +111,13 @@ public enum LogCodec {
 
   /// CRC-32C over the previous chain value, the header without its chain field, and what follows.
   static func chain(previous: UInt32, head: ArraySlice<UInt8>) -> UInt32 {
-    let seed = (0..<4).map { UInt8(truncatingIfNeeded: previous >> (8 * $0)) }
+    // SAFETY: reads a local's four bytes.
+    let seed = unsafe withUnsafeBytes(of: previous.littleEndian) { unsafe CRC32C.checksum($0) }
     let start = head.startIndex
     return CRC32C.checksum(
       head[(start + recordHeaderLength)...],
       continuing: CRC32C.checksum(
-        head[start..<start + chainOffset], continuing: CRC32C.checksum(seed)))
+        head[start..<start + chainOffset], continuing: seed))
   }
 
   private static func encode(_ data: DataRecord, into writer: inout ByteWriter) throws(FormatError)

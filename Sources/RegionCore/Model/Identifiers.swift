@@ -30,7 +30,7 @@ public struct Random128: Hashable, Sendable, CustomStringConvertible {
 
   /// Parses 32 hexadecimal digits.
   public init?(_ text: some StringProtocol) {
-    guard text.utf8.count == 32, text.utf8.allSatisfy({ $0 < 0x80 && $0 != UInt8(ascii: "+") }),
+    guard text.utf8.count == 32, text.allSatisfy({ $0.isASCII && $0.isHexDigit }),
       let high = UInt64(text.prefix(16), radix: 16), let low = UInt64(text.suffix(16), radix: 16)
     else { return nil }
     self.init(high: high, low: low)

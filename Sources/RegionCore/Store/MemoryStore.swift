@@ -14,8 +14,10 @@ public final class MemoryStore: ObjectStore {
   /// An empty store.
   public init() {}
 
+  /// The address as users write it: `memory:`.
   public var address: String { "memory:" }
 
+  /// Reads an object, see `ObjectStore.get`.
   public func get(
     _ key: ObjectKey, range: Range<UInt64>?, into buffer: IOBuffer, priority: TransferPriority
   ) async throws(StoreError) -> ObjectInfo {
@@ -39,6 +41,7 @@ public final class MemoryStore: ObjectStore {
     return ObjectInfo(etag: Self.etag(object.version), totalLength: total)
   }
 
+  /// Writes an object, see `ObjectStore.put`.
   public func put(
     _ key: ObjectKey, _ body: IOBuffer, condition: PutCondition, priority: TransferPriority
   ) async throws(StoreError) -> ETag {
@@ -61,11 +64,13 @@ public final class MemoryStore: ObjectStore {
     return Self.etag(version)
   }
 
+  /// Removes an object, see `ObjectStore.delete`.
   public func delete(_ key: ObjectKey) async throws(StoreError) {
     try checkCancellation("DELETE", key.text)
     state.withLock { _ = $0.objects.removeValue(forKey: key) }
   }
 
+  /// Lists keys, see `ObjectStore.list`.
   public func list(prefix: String, from token: String?, limit: Int) async throws(StoreError)
     -> ListPage
   {

@@ -66,6 +66,7 @@ public final class MeteredStore: ObjectStore {
     self.onError = onError
   }
 
+  /// The inner store's address.
   public var address: String { inner.address }
 
   /// The counts so far.
@@ -78,6 +79,7 @@ public final class MeteredStore: ObjectStore {
     return snapshot
   }
 
+  /// Reads an object, see `ObjectStore.get`.
   public func get(
     _ key: ObjectKey, range: Range<UInt64>?, into buffer: IOBuffer, priority: TransferPriority
   ) async throws(StoreError) -> ObjectInfo {
@@ -88,6 +90,7 @@ public final class MeteredStore: ObjectStore {
     return info
   }
 
+  /// Writes an object, see `ObjectStore.put`.
   public func put(
     _ key: ObjectKey, _ body: IOBuffer, condition: PutCondition, priority: TransferPriority
   ) async throws(StoreError) -> ETag {
@@ -98,10 +101,12 @@ public final class MeteredStore: ObjectStore {
     return etag
   }
 
+  /// Removes an object, see `ObjectStore.delete`.
   public func delete(_ key: ObjectKey) async throws(StoreError) {
     try await metered(deletes) { () throws(StoreError) in try await self.inner.delete(key) }
   }
 
+  /// Lists keys, see `ObjectStore.list`.
   public func list(prefix: String, from token: String?, limit: Int) async throws(StoreError)
     -> ListPage
   {

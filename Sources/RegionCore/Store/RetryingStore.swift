@@ -49,8 +49,10 @@ public final class RetryingStore: ObjectStore {
     self.generator = Lock(generator)
   }
 
+  /// The inner store's address.
   public var address: String { inner.address }
 
+  /// Reads an object, see `ObjectStore.get`.
   public func get(
     _ key: ObjectKey, range: Range<UInt64>?, into buffer: IOBuffer, priority: TransferPriority
   ) async throws(StoreError) -> ObjectInfo {
@@ -59,6 +61,7 @@ public final class RetryingStore: ObjectStore {
     }
   }
 
+  /// Writes an object, see `ObjectStore.put`.
   public func put(
     _ key: ObjectKey, _ body: IOBuffer, condition: PutCondition, priority: TransferPriority
   ) async throws(StoreError) -> ETag {
@@ -81,10 +84,12 @@ public final class RetryingStore: ObjectStore {
     }
   }
 
+  /// Removes an object, see `ObjectStore.delete`.
   public func delete(_ key: ObjectKey) async throws(StoreError) {
     try await retrying { () throws(StoreError) in try await self.inner.delete(key) }
   }
 
+  /// Lists keys, see `ObjectStore.list`.
   public func list(prefix: String, from token: String?, limit: Int) async throws(StoreError)
     -> ListPage
   {

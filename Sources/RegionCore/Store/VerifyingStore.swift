@@ -7,8 +7,10 @@ public final class VerifyingStore: ObjectStore {
   /// Checks everything that goes to and comes from `inner`.
   public init(_ inner: any ObjectStore) { self.inner = inner }
 
+  /// The inner store's address.
   public var address: String { inner.address }
 
+  /// Reads an object, see `ObjectStore.get`.
   public func get(
     _ key: ObjectKey, range: Range<UInt64>?, into buffer: IOBuffer, priority: TransferPriority
   ) async throws(StoreError) -> ObjectInfo {
@@ -29,6 +31,7 @@ public final class VerifyingStore: ObjectStore {
     }
   }
 
+  /// Writes an object, see `ObjectStore.put`.
   public func put(
     _ key: ObjectKey, _ body: IOBuffer, condition: PutCondition, priority: TransferPriority
   ) async throws(StoreError) -> ETag {
@@ -42,8 +45,10 @@ public final class VerifyingStore: ObjectStore {
     return etag
   }
 
+  /// Removes an object, see `ObjectStore.delete`.
   public func delete(_ key: ObjectKey) async throws(StoreError) { try await inner.delete(key) }
 
+  /// Lists keys, see `ObjectStore.list`.
   public func list(prefix: String, from token: String?, limit: Int) async throws(StoreError)
     -> ListPage
   {

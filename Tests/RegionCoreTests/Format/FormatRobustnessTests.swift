@@ -49,18 +49,20 @@ import Testing
 
   /// Hostile bytes with a correct checksum: an error or a value, never a trap; and what is accepted
   /// has exactly one spelling.
-  @Test(arguments: FormatUnderTest.framed)
+  @Test(arguments: FormatUnderTest.all)
   func acceptsOnlyCanonicalBytes(_ format: FormatUnderTest) throws {
     var generator = SplitMix64(seed: 99)
     var accepted = 0
     for round in 0..<3000 as Range<UInt64> {
       var bytes = try format.sample(round % 10)
       for _ in 0..<Int.random(in: 1...3, using: &generator) {
-        let position = Int.random(in: 20..<bytes.count, using: &generator)
+        // Mostly near the start: names and pages at the end may hold anything.
+        let end = generator.oneIn(2) ? bytes.count : min(bytes.count, 120)
+        let position = Int.random(in: 20..<end, using: &generator)
         let extremes: [UInt8] = [0, 1, 0x7F, 0x80, 0xFF, .random(in: 0...255, using: &generator)]
         bytes[position] = extremes[Int.random(in: 0..<extremes.count, using: &generator)]
       }
-      FormatUnderTest.reseal(&bytes)
+      format.reseal(&bytes)
       do {
         let again = try format.recode(bytes)
         #expect(again == bytes, "round \(round)")
@@ -89,7 +91,7 @@ import Testing
     #expect(throws: FormatError(.newerVersion(258), what: format.what)) { try format.recode(bytes) }
     bytes[8] = 0
     bytes[9] = 0
-    FormatUnderTest.reseal(&bytes)
+    format.reseal(&bytes)
     #expect(throws: FormatError(.invalid("version 0"), what: format.what)) {
       try format.recode(bytes)
     }
@@ -108,7 +110,7 @@ import Testing
   func refusesReservedBitsOfTheFrame(_ format: FormatUnderTest) throws {
     var bytes = try format.sample(1)
     bytes[10] = 1
-    FormatUnderTest.reseal(&bytes)
+    format.reseal(&bytes)
     #expect(throws: FormatError(.invalid("reserved field is not zero"), what: format.what)) {
       try format.recode(bytes)
     }

@@ -152,10 +152,13 @@ struct FormatUnderTest: Sendable, CustomTestStringConvertible {
     return head + payload
   }
 
-  /// Corrects the checksum of changed framed bytes, so that the parser behind it is reached.
-  static func reseal(_ bytes: inout [UInt8]) {
+  /// Corrects the checksum of changed bytes, so that the parser behind it is reached. It stands at
+  /// the same place in frames and log records; the latter's continues the previous record's.
+  func reseal(_ bytes: inout [UInt8]) {
     guard bytes.count >= 20 else { return }
-    let crc = CRC32C.checksum(bytes[20...], continuing: CRC32C.checksum(bytes[..<16]))
+    let seed = name == "log-record" ? CRC32C.checksum([0x78, 0x56, 0x34, 0x12]) : 0
+    let start = CRC32C.checksum(bytes[..<16], continuing: seed)
+    let crc = CRC32C.checksum(bytes[20...], continuing: start)
     for index in 0..<4 { bytes[16 + index] = UInt8(truncatingIfNeeded: crc >> (8 * index)) }
   }
 }

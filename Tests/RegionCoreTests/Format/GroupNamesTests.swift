@@ -53,6 +53,15 @@ import Testing
     #expect(GroupNames.name(of: key) == nil)
   }
 
+  /// `UInt64("-0")` is 0: signs once passed for digits.
+  @Test(arguments: ["-", "+", "g", " ", "٣"])
+  func identifiersAreDigitsOnly(_ intruder: String) {
+    let zeros = String(repeating: "0", count: 32)
+    #expect(Random128(zeros) == .zero)
+    #expect(Random128(intruder + zeros.dropLast()) == nil)
+    #expect(Random128(zeros.prefix(16) + intruder + zeros.dropLast(17)) == nil)
+  }
+
   @Test func objectKeys() throws {
     let group = Random128(high: 0xAB, low: 0xCD)
     let object = ObjectID(epoch: 12, random: Random128(high: 1, low: 2))
