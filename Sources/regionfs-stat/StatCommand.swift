@@ -91,6 +91,8 @@ struct StatCommand: ParsableCommand {
     } catch let error as ControlError {
       ProgressDisplay.write("regionfs-stat: \(HumanText.printable(error.message))\n")
       Glibc.exit(error.code == .noDaemon ? ExitStatus.noDaemon : ExitStatus.failure)
+    } catch let code as ExitCode {
+      Glibc.exit(code.rawValue)
     } catch {
       let code = exitCode(for: error)
       if code == .validationFailure {

@@ -42,6 +42,8 @@ struct RegionfsCommand: ParsableCommand {
     do {
       var command = try parseAsRoot()
       try command.run()
+    } catch let code as ExitCode {
+      Glibc.exit(code.rawValue)
     } catch {
       let code = exitCode(for: error)
       if code == .validationFailure {
