@@ -20,7 +20,7 @@ public final class MountedFilesystem {
   ///   - store: its address.
   ///   - scratch: where mountpoint, cache and control socket go.
   ///   - name: tells the mounts of one test apart; the same name has the same cache.
-  ///   - options: words for `-o`, beside `cache_dir`.
+  ///   - options: words for `-o`; without a `cache_dir` among them, one is made.
   ///   - environment: variables for the daemon, such as credentials.
   /// - Throws: `ProcessFailure`.
   public init(
@@ -29,8 +29,14 @@ public final class MountedFilesystem {
   ) throws(ProcessFailure) {
     self.store = store
     mountpoint = try scratch.directory("mount-\(name)")
-    cacheDirectory = try scratch.directory("cache-\(name)")
-    self.options = ["cache_dir=\(cacheDirectory)"] + options
+    let word = "cache_dir="
+    if let chosen = options.last(where: { $0.hasPrefix(word) }) {
+      cacheDirectory = String(chosen.dropFirst(word.count))
+      self.options = options
+    } else {
+      cacheDirectory = try scratch.directory("cache-\(name)")
+      self.options = ["\(word)\(cacheDirectory)"] + options
+    }
     var environment = environment
     environment["REGIONFS_RUNTIME_DIR"] = try scratch.directory("run")
     self.environment = environment

@@ -177,7 +177,7 @@ class Passthrough:
     def __init__(self, program, backing, point):
         os.makedirs(point, exist_ok=True)
         self.point, self.file = point, point + "/file"
-        self.process = subprocess.Popen([program, backing, point, "-f"])
+        self.process = subprocess.Popen([program, backing, point])
         wait_for(lambda: os.path.exists(self.file), 10, "passthrough")
         self.tune()
 
