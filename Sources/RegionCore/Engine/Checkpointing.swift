@@ -48,9 +48,10 @@ extension Group {
     }
     new.checkpoint = built.reference
     new.tail = []
-    try await swap(to: new) { etag in
+    let next = new
+    try await swap(to: next) { etag in
       self.state.withLock { state in
-        state.root = new
+        state.root = next
         state.etag = etag
         self.map.rebase(to: built.index, later: [], keeping: state.orphans)
         state.tail = TailChanges(after: root.commit.number)

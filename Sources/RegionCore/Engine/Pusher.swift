@@ -111,7 +111,8 @@ extension Group {
     new.cut = recipe.cut
     new.nextFileID = nextFileID
     new.tail += references
-    try await swap(to: new) { self.committed(new, $0, recipe, tables) }
+    let root = new
+    try await swap(to: root) { self.committed(root, $0, recipe, tables) }
   }
 
   /// Replaces the root and then calls `finish`. If the store cannot say what became of it, the same
