@@ -74,7 +74,7 @@ let package = Package(
     .testTarget(name: "FuseKitTests", dependencies: ["FuseKit"], swiftSettings: settings),
     .testTarget(
       name: "S3StoreTests", dependencies: ["S3Store", "CurlKit", "RegionTesting"],
-      exclude: ["golden", "servers"], swiftSettings: settings),
+      exclude: ["golden"], swiftSettings: settings),
     .testTarget(
       name: "StoreContractTests",
       dependencies: [
