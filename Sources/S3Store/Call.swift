@@ -64,6 +64,12 @@ struct ObjectGet {
     return [HTTPHeader("Range", "bytes=\(range.lowerBound)-\(range.upperBound - 1)")]
   }
 
+  /// More bytes than a range has are not the caller's fault but a wrong answer.
+  func judge(_ failure: StoreError) -> StoreError {
+    guard failure.kind == .tooLarge, range != nil else { return failure }
+    return call.error(.damagedAnswer, "\(failure.detail) of the range")
+  }
+
   /// What the answer says about the object; throws unless its bytes are the ones asked for.
   func check(_ response: HTTPResponse) throws(StoreError) -> ObjectInfo {
     guard let etag = response.headers["etag"], !etag.isEmpty else {

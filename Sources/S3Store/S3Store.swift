@@ -95,7 +95,12 @@ public final class S3Store: ObjectStore {
     // SAFETY: the capacity is at most the buffer's, which the request keeps alive.
     request.destination = unsafe .memory(buffer.base, capacity: get.capacity, owner: buffer)
     buffer.count = 0
-    let response = try await perform(call, request)
+    let response: HTTPResponse
+    do throws(StoreError) {
+      response = try await perform(call, request)
+    } catch {
+      throw get.judge(error)
+    }
     let info = try get.check(response)
     buffer.count = response.byteCount
     if range == nil { try get.verifyChecksum(response, of: buffer) }

@@ -107,6 +107,8 @@ private struct Golden: Decodable {
       formatter.dateFormat = "yyyy-MM-dd'T'HH:mm:ss'Z'"
       #expect(CalendarTime.parse(rfc3339: formatter.string(from: date)) == time)
     }
+    // A far year once overflowed the nanoseconds: a service could crash the program.
+    #expect(CalendarTime.parse(rfc3339: "9999-12-31T23:59:59Z") == Timestamp(nanoseconds: .max))
     #expect(CalendarTime.parse(rfc3339: "2024-02-29T23:59:58.250Z")?.seconds == 1_709_251_198)
     for bad in [
       "", "yesterday", "2024-02-29T23:59:58+02:00", "2024-13-01T00:00:00Z", "2024-02-29Z",

@@ -106,7 +106,8 @@ struct ContainerCredentials: CredentialsSource {
       return host + (path.hasPrefix("/") ? path : "/" + path)
     }
     guard let full = environment.nonEmpty("AWS_CONTAINER_CREDENTIALS_FULL_URI") else { return nil }
-    guard let endpoint = S3Endpoint(full) else {
+    // The URI may have a query, an endpoint has none.
+    guard let endpoint = S3Endpoint(String(full.prefix { $0 != "?" })) else {
       throw CredentialsError("AWS_CONTAINER_CREDENTIALS_FULL_URI is no URL: \(full)")
     }
     let trusted = ["169.254.170.2", "169.254.170.23", "[fd00:ec2::23]", "localhost", "[::1]"]

@@ -42,7 +42,7 @@ struct CalendarTime: Hashable {
     (hour, minute, second) = (fields[3], fields[4], fields[5])
   }
 
-  /// The time of these fields.
+  /// The time of these fields; the end of `Timestamp` (in 2262) for later ones.
   var timestamp: Timestamp {
     let shiftedYear = month <= 2 ? year - 1 : year
     let era = (shiftedYear >= 0 ? shiftedYear : shiftedYear - 399) / 400
@@ -51,7 +51,8 @@ struct CalendarTime: Hashable {
     let dayOfEra = yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear
     let days = era * 146_097 + dayOfEra - 719_468
     let seconds = days * 86400 + hour * 3600 + minute * 60 + second
-    return Timestamp(nanoseconds: Int64(seconds) * 1_000_000_000)
+    let (nanoseconds, overflow) = Int64(seconds).multipliedReportingOverflow(by: 1_000_000_000)
+    return Timestamp(nanoseconds: overflow ? .max : nanoseconds)
   }
 
   /// `20130524T000000Z`, as signatures write it (ISO 8601 basic).
