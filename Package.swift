@@ -34,7 +34,8 @@ let package = Package(
     .systemLibrary(name: "CChecksum", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
 
     // The model, the formats, the cache and the sync engine.
-    .target(name: "RegionCore", dependencies: ["CChecksum", "CLinux", system], swiftSettings: settings),
+    .target(
+      name: "RegionCore", dependencies: ["CChecksum", "CLinux", system], swiftSettings: settings),
     .target(name: "FuseKit", dependencies: ["CFuse"], swiftSettings: settings),
     .target(name: "CurlKit", dependencies: ["CCurl"], swiftSettings: settings),
 
@@ -66,7 +67,8 @@ let package = Package(
     .executableTarget(
       name: "regionfs-impair", dependencies: ["CLinux", arguments], swiftSettings: settings),
     .executableTarget(
-      name: "regionfs-store-child", dependencies: ["DirectoryStore", "RegionCore"], swiftSettings: settings),
+      name: "regionfs-store-child", dependencies: ["DirectoryStore", "RegionCore"],
+      swiftSettings: settings),
 
     .testTarget(
       name: "RegionCoreTests", dependencies: ["RegionCore", "RegionTesting"],
@@ -86,6 +88,12 @@ let package = Package(
       dependencies: ["RegionFilesystem", "RegionTesting"], swiftSettings: settings),
     .testTarget(
       name: "RegionControlTests", dependencies: ["RegionControl", "RegionOptions"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "CommandTests",
+      dependencies: [
+        "RegionTesting", "RegionControl", "RegionOptions", "regionfs", "regionfs-stat",
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "EndToEndTests",
