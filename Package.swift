@@ -67,6 +67,10 @@ let package = Package(
     .executableTarget(
       name: "regionfs-impair", dependencies: ["CLinux", arguments], swiftSettings: settings),
     .executableTarget(
+      name: "regionfs-synthesize",
+      dependencies: ["RegionCore", "DirectoryStore", "S3Store", arguments],
+      swiftSettings: settings),
+    .executableTarget(
       name: "regionfs-store-child", dependencies: ["DirectoryStore", "RegionCore"],
       swiftSettings: settings),
 

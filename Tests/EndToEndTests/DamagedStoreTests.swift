@@ -102,13 +102,10 @@ extension EndToEnd {
     }
 
     private static func group(named name: String, in store: DirectoryStore) async throws -> String {
-      for key in try await store.list(prefix: "groups/", from: nil, limit: 100).keys
-      where key.text.hasSuffix(name) {
-        let buffer = IOBuffer(capacity: 1 << 16)
-        _ = try await store.get(key, range: nil, into: buffer, priority: .demand)
-        return "\(try GroupRecordCodec.decode(unsafe Array(buffer.bytes)).group)"
-      }
-      throw ProcessFailure("no group named \(name)")
+      let key = GroupNames.key(for: try #require(FileName(name)))
+      let buffer = IOBuffer(capacity: 1 << 16)
+      _ = try await store.get(key, range: nil, into: buffer, priority: .demand)
+      return "\(try GroupRecordCodec.decode(unsafe Array(buffer.bytes)).group)"
     }
 
     private func put(

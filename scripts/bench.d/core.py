@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from servers import Mount, Passthrough, Proxy, Weed, run
+from servers import BINARIES, KEYS, Mount, Passthrough, Proxy, Weed, run
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -215,35 +215,28 @@ def background_pull(bench):
 PAGES = 2000
 
 
-def dirty_pages(bench, what, size, dense, span=None):
+def dirty_pages(bench, what, mount, proxy, touch_first):
     """2,000 random dirty pages, msync, drain: what goes over the wire, and how long msync takes."""
-    proxy = bench.keep(Proxy(bench.weed.address))
-    name = f"dirty-{what.replace(' ', '-')}"
-    mount = bench.keep(Mount(bench.work, name, f"s3://bench/{name}", address=proxy.address))
-    region, local = mount.point + "/region", f"{bench.work}/local-{name}"
-    if dense:
-        bench.mapped("fill", region, dense, 3)
-        bench.mapped("fill", local, dense, 3)
-    for path in (region, local):
-        os.truncate(os.open(path, os.O_RDWR | os.O_CREAT), size)
-    mount.committed()
+    region, local = mount.point + "/region", f"{bench.work}/local"
+    bench.mapped("fill", local, 512 * MIB, 3)
     for number in range(bench.rounds + 1):
         order = [("ours", region), ("local", local)]
         for side, path in order if number % 2 else order[::-1]:
             if side == "ours":
+                if touch_first:  # the same pages: what a store to them would have to pull first
+                    bench.mapped("random", region, PAGES, 1000 + number)
+                mount.committed()
                 proxy.control("reset-stats")
-            result = bench.mapped("dirty", path, PAGES, 1000 + number, span or 0)
+            result = bench.mapped("dirty", path, PAGES, 1000 + number)
             if side == "ours":
                 mount.committed()
-                statistics_now = proxy.control("stats")
+                traffic = proxy.control("stats")
             if number:
                 bench.sample(f"msync {what} {side}", result["msync_seconds"] * 1e3)
                 bench.sample(f"store {what} {side}", result["store_seconds"] * 1e3)
         if number:
-            bench.sample(f"uploaded {what}", sum(statistics_now["request_body_bytes"].values()))
-            bench.sample(f"requests {what}", sum(statistics_now["requests"].values()))
-    mount.unmount()
-    proxy.stop()
+            bench.sample(f"uploaded {what}", sum(traffic["request_body_bytes"].values()))
+            bench.sample(f"requests {what}", sum(traffic["requests"].values()))
     os.unlink(local)
     uploaded, requests = max(bench.samples[f"uploaded {what}"]), max(bench.samples[f"requests {what}"])
     bench.report(
@@ -259,13 +252,25 @@ def dirty_pages(bench, what, size, dense, span=None):
 @measure
 def dirty_512_mib(bench):
     """2,000 random dirty pages of a dense region of 512 MiB."""
-    dirty_pages(bench, "512 MiB dense", 512 * MIB, 512 * MIB)
+    proxy = bench.keep(Proxy(bench.weed.address))
+    mount = bench.keep(Mount(bench.work, "dirty", "s3://bench/dirty", address=proxy.address))
+    bench.mapped("fill", mount.point + "/region", 512 * MIB, 3)
+    dirty_pages(bench, "512 MiB dense", mount, proxy, touch_first=False)
+    mount.unmount()
+    proxy.stop()
 
 
 @measure
 def dirty_1_tib(bench):
-    """2,000 random dirty pages all over a region of 1 TiB whose beginning is dense."""
-    dirty_pages(bench, "1 TiB", 1024 * GIB, bench.size)
+    """2,000 random dirty pages all over a dense region of 1 TiB."""
+    store = "s3://bench/dirty-huge"
+    run(BINARIES + "/regionfs-synthesize", store, "region", "--gibibytes", 1024,
+        env={**os.environ, **KEYS, "AWS_ENDPOINT_URL_S3": f"http://{bench.weed.address}"})
+    proxy = bench.keep(Proxy(bench.weed.address))
+    mount = bench.keep(Mount(bench.work, "huge", store, "pull=lazy", address=proxy.address))
+    dirty_pages(bench, "1 TiB dense", mount, proxy, touch_first=True)
+    mount.unmount()
+    proxy.stop()
 
 
 @measure
