@@ -77,7 +77,14 @@ let package = Package(
     .testTarget(
       name: "RegionCoreTests", dependencies: ["RegionCore", "RegionTesting"],
       exclude: ["Golden"], swiftSettings: settings),
-    .testTarget(name: "FuseKitTests", dependencies: ["FuseKit"], swiftSettings: settings),
+    // FuseKit with nothing behind it, which counts its allocations.
+    .target(name: "CAllocationCount", path: "Tests/CAllocationCount"),
+    .executableTarget(
+      name: "fusekit-passthrough", dependencies: ["FuseKit", "CAllocationCount"],
+      path: "Tests/FuseKitPassthrough", swiftSettings: settings),
+    .testTarget(
+      name: "FuseKitTests", dependencies: ["FuseKit", "fusekit-passthrough"],
+      swiftSettings: settings),
     .testTarget(
       name: "S3StoreTests", dependencies: ["S3Store", "CurlKit", "RegionTesting"],
       exclude: ["golden"], swiftSettings: settings),

@@ -19,7 +19,7 @@ extension MountTable {
   private static let deepest = 64
 
   /// Detaches the mounts that daemons, killed, have left at a path: mounts of the given type whose
-  /// stat(2) says ENOTCONN. umount2(2) with MNT_DETACH, or `fusermount3 -u -z` without the right to
+  /// statfs(2) says ENOTCONN. umount2(2) with MNT_DETACH, or `fusermount3 -u -z` without the right to
   /// that. A mount that answers, or is of another type, is never touched.
   ///
   /// Waits for an answer if a daemon is there that is slow. Throws if the path does not exist or
@@ -45,11 +45,11 @@ extension MountTable {
     }
   }
 
-  /// Whether stat(2) says that the daemon is gone. Other errors (EACCES of a mount that others may
-  /// not enter, say) come from a kernel that has a daemon.
+  /// Whether the daemon is gone. Asked by statfs(2), because for stat(2) the kernel may still have
+  /// an answer of the dead daemon's. Other errors come from a daemon that is there.
   private static func isDead(_ path: String) throws(FuseError) -> Bool {
-    var status = stat()
-    return unsafe stat(path, &status) != 0 && errno == ENOTCONN
+    var figures = statvfs()
+    return unsafe statvfs(path, &figures) != 0 && errno == ENOTCONN
   }
 
   /// The absolute path without symbolic links, also of a dead mount, on which realpath(3) fails:

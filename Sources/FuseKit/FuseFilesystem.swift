@@ -69,7 +69,7 @@ public protocol FuseFilesystem: AnyObject, Sendable {
   func flush(_ node: NodeID, handle: UInt64, reply: consuming EmptyReply)
   /// The last reference (descriptors and mappings) is gone.
   func release(_ node: NodeID, handle: UInt64, flags: Int32, reply: consuming EmptyReply)
-  /// fsync(2), fdatasync(2) (`dataOnly`) and msync(2), after the kernel's write-back.
+  /// fsync(2); fdatasync(2) and msync(2) with `dataOnly`. After the kernel's write-back.
   func fsync(_ node: NodeID, handle: UInt64, dataOnly: Bool, reply: consuming EmptyReply)
   /// `mode` is fallocate(2)'s.
   func fallocate(

@@ -70,10 +70,11 @@ extension SessionCore {
   /// libfuse `init`: chooses among what the kernel offers (`capable`).
   func negotiate(_ connection: inout fuse_conn_info) {
     let wanted =
-      FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS
+      FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS
       | FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_CACHE_SYMLINKS
       // Caches are invalidated explicitly, never because a size or time looks different.
       | FUSE_CAP_EXPLICIT_INVAL_DATA
+      | (options.asyncDirectIO ? FUSE_CAP_ASYNC_DIO : 0)
       | (options.writebackCache ? FUSE_CAP_WRITEBACK_CACHE : 0)
     // Not wanted, and so off: AUTO_INVAL_DATA (see above); SPLICE_* (slower); READDIRPLUS (the
     // contract has none); POSIX_LOCKS and FLOCK_LOCKS (the kernel keeps locks by itself).

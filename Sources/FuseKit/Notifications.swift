@@ -12,8 +12,8 @@ extension FuseSession {
   /// dirty; once the parked READs of the range are answered or failed; and not while the session is
   /// ending.
   ///
-  /// A node that the kernel does not know has nothing to drop: no error. Throws when the session is
-  /// over.
+  /// A node that the kernel does not know has nothing to drop: no error; so it is after the end of
+  /// the session.
   public func invalidate(
     node: NodeID, offset: Int64 = 0, length: Int64 = 0
   ) throws(FuseError) {
@@ -29,8 +29,7 @@ extension FuseSession {
   /// (or looks up in it) is unanswered. So: never from a callback, holding no lock that the
   /// filesystem takes, and not while replies on `parent` are parked.
   ///
-  /// A name that the kernel does not know is no error. Throws EINVAL for a name that cannot be one,
-  /// and when the session is over.
+  /// A name that the kernel does not know is no error. Throws EINVAL for a name that cannot be one.
   public func invalidateEntry(parent: NodeID, name: [UInt8]) throws(FuseError) {
     do throws(InvalidName) {
       try InvalidName.check(name)
@@ -49,7 +48,7 @@ extension FuseSession {
   ) throws(FuseError) {
     guard let session = unsafe core.session else { return }
     let result = unsafe call(session)
-    // ENOENT: the kernel has no such node or name.
+    // ENOENT: the kernel has no such node or name, or no such mount any more.
     if result != 0 && result != -ENOENT {
       throw FuseError(operation: function, errno: -result)
     }

@@ -22,6 +22,10 @@ public struct SessionOptions: Sendable {
   public var congestionThreshold: UInt32 = 65_535
   /// Threads that answer requests, 2 to 4.
   public var threads = 3
+  /// The kernel splits an O_DIRECT read or write into requests that run at once, and io_submit(2) of
+  /// one does not block. But a process that waits for them cannot be killed: the kernel waits for
+  /// all, in D state, and sends no interrupt.
+  public var asyncDirectIO = false
   /// The kernel collects write(2)s and owns sizes and times (FUSE_WRITEBACK_CACHE). Only for mounts
   /// that alone write.
   public var writebackCache = false

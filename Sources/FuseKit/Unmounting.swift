@@ -13,9 +13,10 @@ extension FuseSession {
   /// Unmounts by umount2(2), or by `fusermount3 -u` without the right to that. No error if the
   /// mount is gone already.
   ///
-  /// The kernel writes back dirty pages before the session ends, so the loop threads must be able
-  /// to answer: hold no lock that the filesystem takes. (libfuse's `fuse_session_unmount` is not
-  /// used because it closes the device first, which throws these pages away.)
+  /// Dirty pages are written back when the last descriptor or mapping of a file goes, and the kernel
+  /// may ask the filesystem meanwhile: hold no lock that it takes. (libfuse's
+  /// `fuse_session_unmount` is not used because it closes the device first, which cuts all that
+  /// short.) READs that are parked when the last file is closed are forgotten by the kernel.
   ///
   /// Throws EBUSY also if something else was mounted on top.
   public func unmount(_ mode: UnmountMode = .detach) throws(FuseError) {

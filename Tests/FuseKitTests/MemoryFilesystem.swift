@@ -78,6 +78,21 @@ final class MemoryFilesystem: FuseFilesystem {
     }
   }
 
+  /// Takes the parked replies out of the table.
+  func takeParked() -> [ParkedReplies.Box] {
+    state.withLock { state in
+      defer { state.parked.boxes.removeAll() }
+      return Array(state.parked.boxes.values)
+    }
+  }
+
+  /// Answers what is parked with an errno.
+  func failParked(_ errno: Int32) {
+    for box in takeParked() {
+      if let reply = box.take() { reply.error(errno) }
+    }
+  }
+
   func data(of node: NodeID) -> [UInt8] { state.withLock { $0.nodes[node]?.data ?? [] } }
 }
 
