@@ -22,6 +22,8 @@ struct BackgroundPull: Sendable {
   var startedAt: MonotonicTime?
   /// Bytes it has pulled.
   var bytes: UInt64 = 0
+  /// Who wants to know when it ends.
+  var waiters: [@Sendable () -> Void] = []
 }
 
 extension Region {
@@ -46,14 +48,17 @@ extension Region {
     begin(reason: "\(state.background.randomMisses) scattered misses", &state, &work)
   }
 
-  /// Begins the background pull because it was asked for.
-  public func pullAll(reason: String) {
-    let work = state.withLock { state -> Work in
+  /// Begins the background pull because it was asked for. `done` is called when it ends, well or not.
+  public func pullAll(reason: String, done: (@Sendable () -> Void)? = nil) {
+    let (work, isOver) = state.withLock { state -> (Work, Bool) in
       var work = Work()
       if state.background.phase == .idle, !state.isClosed { begin(reason: reason, &state, &work) }
-      return work
+      let isOver = state.background.phase != .running
+      if !isOver, let done { state.background.waiters.append(done) }
+      return (work, isOver)
     }
     perform(work)
+    if isOver { done?() }
   }
 
   private func begin(reason: String, _ state: inout State, _ work: inout Work) {
@@ -98,16 +103,21 @@ extension Region {
 
   /// A worker has nothing left to do (or failed: then the pull may begin again later).
   func backgroundWorkerEnded(failed: Bool) {
-    state.withLock { state in
+    let waiters = state.withLock { state -> [@Sendable () -> Void] in
       state.background.workers -= 1
-      guard state.background.workers == 0, state.background.phase == .running else { return }
+      guard state.background.workers == 0, state.background.phase == .running else { return [] }
+      let waiters = state.background.waiters
+      state.background.waiters = []
       if failed {
+        // It may begin again, when the store answers.
         state.background = BackgroundPull()
         state.background.reason = "the last background pull failed"
       } else {
         state.background.phase = .done
       }
+      return waiters
     }
+    for waiter in waiters { waiter() }
   }
 
   /// Notes bytes pulled in the background.

@@ -48,10 +48,10 @@ extension Group {
     }
     new.checkpoint = built.reference
     new.tail = []
-    let next = new
-    try await swap(to: next) { etag in
+    let committed = new
+    try await swap(to: committed) { etag in
       self.state.withLock { state in
-        state.root = next
+        state.root = committed
         state.etag = etag
         self.map.rebase(to: built.index, later: [], keeping: state.orphans)
         state.tail = TailChanges(after: root.commit.number)
@@ -83,7 +83,7 @@ extension Group {
       let key = entry.isSegment ? objects.segmentKey(entry.object) : objects.mapKey(entry.object)
       do throws(StoreError) {
         try await engine.store.delete(key)
-        state.withLock { state in state.collected.insert(entry) }
+        state.withLock { state in _ = state.collected.insert(entry) }
       } catch {
         engine.log(.warning, "cannot delete an object that is not needed any more: \(error)")
       }

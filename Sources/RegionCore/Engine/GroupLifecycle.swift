@@ -242,24 +242,12 @@ extension Group {
     for region in regions { retire(region, commit, synced: true) }
   }
 
-  /// Removes the group's objects from the store, the root last, and its cache. Nothing refers to it
-  /// any more.
-  public func destroy() async throws(GroupError) {
-    state.withLock { stop(.notFound, reason: "the group was removed", &$0) }
-    do throws(StoreError) {
-      for prefix in [ObjectKeys.segmentPrefix(of: id), ObjectKeys.mapPrefix(of: id)] {
-        var token: String?
-        repeat {
-          let page = try await engine.store.list(prefix: prefix, from: token, limit: 1000)
-          for key in page.keys { try await engine.store.delete(key) }
-          token = page.next
-        } while token != nil
-      }
-      try await engine.store.delete(ObjectKeys.trace(of: id))
-      try await engine.store.delete(objects.rootKey)
-    } catch {
-      throw .remote(.store(error))
-    }
-    do throws(LocalError) { try cache.removeAll() } catch { throw .local(error) }
+  /// The group lost its name: what is open stays readable, nothing more is pushed, and the cache
+  /// goes with the last close.
+  public func abandon() {
+    state.withLock { stop(.notFound, reason: "it was removed", &$0) }
   }
+
+  /// Removes the group's cache after the last use.
+  public func removeCache() throws(LocalError) { try cache.removeAll() }
 }

@@ -158,44 +158,58 @@ extension Region {
 
   // MARK: Where data is
 
-  /// The first byte at or after `offset` that may not be zero, as `SEEK_DATA` wants it; nil if all
-  /// the rest is a hole.
-  func nextData(from offset: UInt64) -> UInt64? {
-    let size = currentSize.load(ordering: .relaxed)
+  /// The region's size in bytes.
+  public var size: UInt64 { currentSize.load(ordering: .acquiring) }
+
+  /// `SEEK_DATA` or `SEEK_HOLE` from `offset`; nil if there is no data up to the end. Fetches the pages
+  /// of the map that it needs.
+  public func seek(_ offset: UInt64, data: Bool) async throws(RegionError) -> UInt64? {
+    do throws(RemoteError) {
+      if !data { return try await nextHole(from: offset) }
+      return try await nextData(from: offset)
+    } catch {
+      engine.log(.error, "cannot look for data in \(name): \(error)")
+      throw .io
+    }
+  }
+
+  private func nextData(from offset: UInt64) async throws(RemoteError) -> UInt64? {
+    let size = self.size
     guard offset < size else { return nil }
-    var candidates: [UInt64] = []
+    var nearest = size
     let local = lseek(data.descriptor, off_t(offset), 3 /* SEEK_DATA */)
-    if local >= 0 { candidates.append(UInt64(local)) }
+    if local >= 0 { nearest = min(nearest, UInt64(local)) }
     var chunk = geometry.chunk(ofByte: offset)
     while let next = map.nextMapped(file, from: chunk, below: chunkCount) {
-      let isSettled = chunks.isPresent(next) || state.withLock { $0.zeroed.contains(next) }
-      if !isSettled {
-        candidates.append(max(offset, geometry.bytes(of: next).lowerBound))
+      guard geometry.bytes(of: next).lowerBound < nearest else { break }
+      if try await isRemoteData(next) {
+        nearest = min(nearest, max(offset, geometry.bytes(of: next).lowerBound))
         break
       }
       chunk = next + 1
     }
-    return candidates.min().flatMap { $0 < size ? $0 : nil }
+    return nearest < size ? nearest : nil
   }
 
-  /// The first byte at or after `offset` that lies in a hole (the region's end counts), as
-  /// `SEEK_HOLE` wants it.
-  func nextHole(from offset: UInt64) -> UInt64 {
-    let size = currentSize.load(ordering: .relaxed)
+  private func nextHole(from offset: UInt64) async throws(RemoteError) -> UInt64 {
+    let size = self.size
     var position = offset
     while position < size {
       let chunk = geometry.chunk(ofByte: position)
       let end = geometry.bytes(of: chunk).upperBound
-      let mayBeRemote =
-        !chunks.isPresent(chunk) && !state.withLock({ $0.zeroed.contains(chunk) })
-        && map.known(file, chunk)?.isEmpty != true
-      if !mayBeRemote {
+      if try await !isRemoteData(chunk) {
         let hole = lseek(data.descriptor, off_t(position), 4 /* SEEK_HOLE */)
         if hole >= 0, UInt64(hole) < end { return min(UInt64(hole), size) }
       }
       position = end
     }
     return size
+  }
+
+  /// Whether the chunk has content that is only in the store.
+  private func isRemoteData(_ chunk: ChunkIndex) async throws(RemoteError) -> Bool {
+    if chunks.isPresent(chunk) || state.withLock({ $0.zeroed.contains(chunk) }) { return false }
+    return try await !map.extents(file, chunk, priority: .demand).isEmpty
   }
 }
 

@@ -74,7 +74,7 @@ struct WritePlan {
     old.count = length
     func isEqual(_ page: Int) -> Bool {
       let range = page << 12..<(page + 1) << 12
-      return unsafe image.bytes(range).elementsEqual(old.bytes.bytes(range))
+      return unsafe image.bytes(range).elementsEqualBytes(old.bytes.bytes(range))
     }
     var first = 0
     var end = pages.count

@@ -42,7 +42,7 @@ import Synchronization
 
   deinit {
     for slot in 0..<topCount {
-      if let leaf = leaf(slot) { unsafe leaf.deallocate() }
+      if let leaf = unsafe leaf(slot) { unsafe leaf.deallocate() }
     }
     unsafe munmap(top, topBytes)
   }
@@ -53,12 +53,12 @@ import Synchronization
 
   /// The word of a chunk, or nil if its leaf was never made (so nothing about it is present).
   private func word(_ chunk: ChunkIndex) -> Leaf? {
-    guard let leaf = leaf(Int(chunk >> Self.leafShift)) else { return nil }
+    guard let leaf = unsafe leaf(Int(chunk >> Self.leafShift)) else { return nil }
     return unsafe leaf + Int(chunk) & (Self.leafCount - 1)
   }
 
   private func wordMaking(_ chunk: ChunkIndex) -> Leaf {
-    if let word = word(chunk) { return unsafe word }
+    if let word = unsafe word(chunk) { return unsafe word }
     let slot = Int(chunk >> Self.leafShift)
     let fresh = Leaf.allocate(capacity: Self.leafCount)
     // SAFETY: all-zero memory is a valid array of atomics holding 0.
@@ -87,7 +87,7 @@ import Synchronization
 
   /// Enters a chunk for reading if it is present. No lock, no allocation.
   func enter(_ chunk: ChunkIndex) -> Entry {
-    guard let word = word(chunk) else { return .absent }
+    guard let word = unsafe word(chunk) else { return .absent }
     let value = unsafe word.pointee.add(1, ordering: .acquiring).newValue
     if value & Self.present == 0 {
       unsafe word.pointee.subtract(1, ordering: .releasing)
@@ -102,12 +102,12 @@ import Synchronization
 
   /// Leaves a chunk that `enter` let the caller into.
   func leave(_ chunk: ChunkIndex) {
-    if let word = word(chunk) { unsafe word.pointee.subtract(1, ordering: .releasing) }
+    if let word = unsafe word(chunk) { unsafe word.pointee.subtract(1, ordering: .releasing) }
   }
 
   /// Whether the chunk is present.
   func isPresent(_ chunk: ChunkIndex) -> Bool {
-    guard let word = word(chunk) else { return false }
+    guard let word = unsafe word(chunk) else { return false }
     return unsafe word.pointee.load(ordering: .acquiring) & Self.present != 0
   }
 
@@ -118,7 +118,7 @@ import Synchronization
 
   /// Makes the chunk absent; readers that are inside stay so.
   func setAbsent(_ chunk: ChunkIndex) {
-    guard let word = word(chunk) else { return }
+    guard let word = unsafe word(chunk) else { return }
     unsafe word.pointee.bitwiseAnd(~(Self.present | Self.mark), ordering: .acquiringAndReleasing)
   }
 
@@ -131,7 +131,7 @@ import Synchronization
   func touched(in range: Range<ChunkIndex>) -> [Range<ChunkIndex>] {
     guard !range.isEmpty else { return [] }
     let slots = Int(range.lowerBound >> Self.leafShift)...Int((range.upperBound - 1) >> Self.leafShift)
-    return slots.filter { $0 < topCount && leaf($0) != nil }.map {
+    return slots.filter { unsafe $0 < topCount && leaf($0) != nil }.map {
       (UInt64($0) << Self.leafShift..<UInt64($0 + 1) << Self.leafShift).clamped(to: range)
     }
   }

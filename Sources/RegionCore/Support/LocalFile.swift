@@ -278,6 +278,14 @@ extension UnsafeMutableRawBufferPointer {
 }
 
 extension UnsafeRawBufferPointer {
+  /// Whether both hold the same bytes. `memcmp(3)`.
+  func elementsEqualBytes(_ other: UnsafeRawBufferPointer) -> Bool {
+    guard count == other.count, let a = baseAddress, let b = other.baseAddress else {
+      return count == other.count
+    }
+    return unsafe memcmp(a, b, count) == 0
+  }
+
   /// The bytes of `range`.
   func bytes(_ range: Range<Int>) -> UnsafeRawBufferPointer {
     unsafe UnsafeRawBufferPointer(rebasing: self[range])

@@ -15,7 +15,7 @@ public final class Lock<State>: @unchecked Sendable {
   }
 
   /// Runs `body` with exclusive access to the value.
-  public func withLock<Result, Failure: Error>(
+  public func withLock<Result: ~Copyable, Failure: Error>(
     _ body: (inout State) throws(Failure) -> Result
   ) throws(Failure) -> Result {
     mutex._unsafeLock()

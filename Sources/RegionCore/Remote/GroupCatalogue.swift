@@ -1,0 +1,153 @@
+/// The names at the top of a mount: `<prefix>/groups/<escaped name>` objects that name groups.
+public final class GroupCatalogue: Sendable {
+  private let engine: EngineContext
+
+  /// The catalogue of the engine's store.
+  public init(engine: EngineContext) { self.engine = engine }
+
+  /// All names, in order of bytes.
+  public func names() async throws(RemoteError) -> [FileName] {
+    var names: [FileName] = []
+    var token: String?
+    repeat {
+      let from = token
+      let page = try await store { () async throws(StoreError) in
+        try await engine.store.list(prefix: "groups/", from: from, limit: 1000)
+      }
+      names += page.keys.compactMap { GroupNames.name(of: $0) }
+      token = page.next
+    } while token != nil
+    return names.sorted()
+  }
+
+  /// What a name stands for, with the record's version; nil if there is no such name.
+  public func record(_ name: FileName) async throws(RemoteError) -> (record: GroupRecord, etag: ETag)? {
+    let key = GroupNames.key(for: name)
+    let buffer = IOBuffer(capacity: Limits.groupRecordLength)
+    let info: ObjectInfo
+    do throws(StoreError) {
+      info = try await engine.store.get(key, range: nil, into: buffer, priority: .demand)
+    } catch {
+      if error.kind == .notFound { return nil }
+      throw .store(error)
+    }
+    do throws(FormatError) {
+      let record = try GroupRecordCodec.decode(buffer.array)
+      guard record.name == name else {
+        throw FormatError(.invalid("it names another group"), what: "group record")
+      }
+      return (record, info.etag)
+    } catch {
+      throw .damaged(object: engine.store.address + "/" + key.text, error)
+    }
+  }
+
+  /// Adds a name; nil if it is taken.
+  public func add(_ record: GroupRecord) async throws(RemoteError) -> ETag? {
+    do throws(RemoteError) {
+      return try await put(record, .absent)
+    } catch {
+      if case .store(let cause) = error, cause.kind == .preconditionFailed { return nil }
+      throw error
+    }
+  }
+
+  /// Lets a name stand for another group; fails if it is not at `etag` any more.
+  public func replace(_ record: GroupRecord, at etag: ETag) async throws(RemoteError) -> ETag {
+    try await put(record, .matches(etag))
+  }
+
+  /// Removes a name.
+  public func remove(_ name: FileName) async throws(RemoteError) {
+    let key = GroupNames.key(for: name)
+    try await store { () async throws(StoreError) in try await engine.store.delete(key) }
+  }
+
+  private func put(_ record: GroupRecord, _ condition: PutCondition) async throws(RemoteError) -> ETag {
+    let key = GroupNames.key(for: record.name)
+    let body = IOBuffer(try encode(record))
+    return try await store { () async throws(StoreError) in
+      try await engine.store.put(key, body, condition: condition, priority: .demand)
+    }
+  }
+
+  private func encode(_ record: GroupRecord) throws(RemoteError) -> [UInt8] {
+    do throws(FormatError) {
+      return try GroupRecordCodec.encode(record)
+    } catch {
+      throw .damaged(object: "\(record.name)", error)
+    }
+  }
+
+  private func store<Value>(_ body: () async throws(StoreError) -> Value) async throws(RemoteError)
+    -> Value
+  {
+    do throws(StoreError) { return try await body() } catch { throw .store(error) }
+  }
+
+  // MARK: Removed groups
+
+  /// Notes that a group has no name any more: its objects go after the grace time.
+  public func markDeleted(_ group: GroupID) async throws(RemoteError) {
+    let text = "regionfs-deleted 1 \(engine.clock.wall.nanoseconds)\n"
+    let body = IOBuffer(Array(text.utf8))
+    _ = try await store { () async throws(StoreError) in
+      try await engine.store.put(
+        ObjectKeys.deleted(group), body, condition: .none, priority: .background)
+    }
+  }
+
+  /// Groups that lost their name longer than the grace time ago.
+  public func expired() async throws(RemoteError) -> [GroupID] {
+    var groups: [GroupID] = []
+    var token: String?
+    repeat {
+      let from = token
+      let page = try await store { () async throws(StoreError) in
+        try await engine.store.list(prefix: ObjectKeys.deletedPrefix, from: from, limit: 1000)
+      }
+      for key in page.keys {
+        guard let group = ObjectKeys.identifier(of: key, prefix: ObjectKeys.deletedPrefix) else {
+          continue
+        }
+        if try await isExpired(key) { groups.append(group) }
+      }
+      token = page.next
+    } while token != nil
+    return groups
+  }
+
+  private func isExpired(_ key: ObjectKey) async throws(RemoteError) -> Bool {
+    let buffer = IOBuffer(capacity: 256)
+    _ = try await store { () async throws(StoreError) in
+      try await engine.store.get(key, range: nil, into: buffer, priority: .background)
+    }
+    let words = String(decoding: buffer.array, as: UTF8.self).split(whereSeparator: { $0 == " " || $0 == "\n" })
+    guard words.count == 3, words[0] == "regionfs-deleted", let time = Int64(words[2]) else {
+      return false
+    }
+    let grace = Int64(clamping: engine.settings.collectionGrace.wholeNanoseconds)
+    let (age, overflow) = engine.clock.wall.nanoseconds.subtractingReportingOverflow(time)
+    return !overflow && age >= grace
+  }
+
+  /// Removes all objects of a group that lost its name, then the note.
+  public func purge(_ group: GroupID) async throws(RemoteError) {
+    for prefix in [ObjectKeys.segmentPrefix(of: group), ObjectKeys.mapPrefix(of: group)] {
+      var token: String?
+      repeat {
+        let from = token
+        let page = try await store { () async throws(StoreError) in
+          try await engine.store.list(prefix: prefix, from: from, limit: 1000)
+        }
+        for key in page.keys {
+          try await store { () async throws(StoreError) in try await engine.store.delete(key) }
+        }
+        token = page.next
+      } while token != nil
+    }
+    for key in [ObjectKeys.trace(of: group), ObjectKeys.root(of: group), ObjectKeys.deleted(group)] {
+      try await store { () async throws(StoreError) in try await engine.store.delete(key) }
+    }
+  }
+}

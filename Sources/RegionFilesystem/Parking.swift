@@ -1,0 +1,105 @@
+import FuseKit
+import Glibc
+import RegionCore
+
+/// Replies that wait for the store, by the key under which the kernel may interrupt them.
+final class Parking: Sendable {
+  /// Something parked; `fail` answers it with an errno.
+  private struct Parked {
+    var fail: @Sendable (Int32) -> Void
+  }
+
+  private struct State {
+    var next: UInt64 = 1
+    var parked: [UInt64: Parked] = [:]
+  }
+
+  private let state = Lock(State())
+
+  /// Replies that wait now.
+  var count: Int { state.withLock { $0.parked.count } }
+
+  /// Parks a read; nil if its caller was interrupted already (it has been answered).
+  func park(_ reply: consuming ReadReply) -> (key: UInt64, box: ReplyBox<ReadReply>)? {
+    let box = ReplyBox(reply)
+    return register(box) { $0.armInterrupt(key: $1) } fail: { box.take()?.error($0) }
+      .map { ($0, box) }
+  }
+
+  /// Parks a sync.
+  func park(_ reply: consuming EmptyReply) -> (key: UInt64, box: ReplyBox<EmptyReply>)? {
+    let box = ReplyBox(reply)
+    return register(box) { $0.armInterrupt(key: $1) } fail: { box.take()?.error($0) }
+      .map { ($0, box) }
+  }
+
+  private func register<Reply: ~Copyable & Sendable>(
+    _ box: ReplyBox<Reply>, arm: (borrowing Reply, UInt64) -> Bool,
+    fail: @escaping @Sendable (Int32) -> Void
+  ) -> UInt64? {
+    let (key, isInterrupted) = state.withLock { state -> (UInt64, Bool) in
+      let key = state.next
+      state.next += 1
+      // Armed with the lock held: an interrupt that comes now finds the reply in the table.
+      let isInterrupted = box.inspect { arm($0, key) } ?? true
+      if !isInterrupted { state.parked[key] = Parked(fail: fail) }
+      return (key, isInterrupted)
+    }
+    if isInterrupted {
+      fail(EINTR)
+      return nil
+    }
+    return key
+  }
+
+  /// The reply was, or is about to be, answered by its owner.
+  func remove(_ key: UInt64) { state.withLock { $0.parked[key] = nil } }
+
+  /// Answers EINTR if the reply still waits.
+  func interrupt(_ key: UInt64) {
+    state.withLock { $0.parked.removeValue(forKey: key) }?.fail(EINTR)
+  }
+
+  /// Answers everything that waits with EIO: the session ends.
+  func failAll() {
+    let parked = state.withLock { state in
+      defer { state.parked = [:] }
+      return state.parked.values
+    }
+    for entry in parked { entry.fail(EIO) }
+  }
+}
+
+extension ReplyBox where Reply: ~Copyable {
+  /// Looks at the reply without taking it; nil if it was taken.
+  func inspect<Value>(_ body: (borrowing Reply) -> Value) -> Value? {
+    withReply { body($0) }
+  }
+}
+
+/// A buffer of the calling thread's own, for READs.
+enum ThreadScratch {
+  private static let key: pthread_key_t = {
+    var key = pthread_key_t()
+    let status = unsafe pthread_key_create(&key) { pointer in
+      guard let pointer = unsafe pointer else { return }
+      unsafe Unmanaged<IOBuffer>.fromOpaque(pointer).release()
+    }
+    precondition(status == 0, "pthread_key_create: out of keys")
+    return key
+  }()
+
+  /// At least `size` bytes that nobody else uses until this thread asks again.
+  static func buffer(_ size: Int) -> IOBuffer {
+    if let pointer = unsafe pthread_getspecific(key) {
+      // SAFETY: only this function stores there, always a retained IOBuffer.
+      let kept = unsafe Unmanaged<IOBuffer>.fromOpaque(pointer)
+      let buffer = unsafe kept.takeUnretainedValue()
+      if buffer.capacity >= size { return buffer }
+      unsafe kept.release()
+    }
+    let fresh = IOBuffer(capacity: max(size, 256 << 10))
+    unsafe pthread_setspecific(key, Unmanaged.passRetained(fresh).toOpaque())
+    return fresh
+  }
+}

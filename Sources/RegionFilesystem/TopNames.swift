@@ -1,0 +1,281 @@
+import FuseKit
+import Glibc
+import RegionCore
+
+/// The top directory: each entry is a group, its name an object in the store. So these operations
+/// ask the store and answer later.
+extension RegionFilesystem {
+  /// How long a name is believed without asking the store again.
+  private static let nameAge = Duration.seconds(1)
+
+  func lookupTop(_ bytes: [UInt8], _ box: ReplyBox<EntryReply>) {
+    guard bytes.count <= Limits.nameLength, let name = FileName(bytes) else {
+      box.take()?.error(bytes.count > Limits.nameLength ? ENAMETOOLONG : ENOENT)
+      return
+    }
+    if let known = groups.top(name), isFresh(known),
+      let inode = known.group.inode(Namespace.top)
+    {
+      box.take()?.entry(entry(inode, of: known.group))
+      return
+    }
+    engine.executor.spawn { [self] in
+      do throws(RegionError) {
+        let top = try await find(name)
+        guard let inode = top.group.inode(Namespace.top) else { throw .notFound }
+        box.take()?.entry(entry(inode, of: top.group))
+      } catch {
+        box.take()?.error(error.code)
+      }
+    }
+  }
+
+  /// Only its writer can rename or remove a group: then what is known here is true.
+  private func isFresh(_ top: GroupTable.Top) -> Bool {
+    top.group.isWriter || engine.clock.now.since(top.checkedAt) < Self.nameAge
+  }
+
+  /// What a name stands for, asking the store if what is known is old. If the store does not answer,
+  /// what was known stands.
+  func find(_ name: FileName) async throws(RegionError) -> GroupTable.Top {
+    if let known = groups.top(name), isFresh(known) { return known }
+    do throws(RemoteError) {
+      guard let (record, etag) = try await catalogue.record(name) else {
+        groups.removeTop(name)
+        throw .store(StoreError(.notFound, operation: "GET", object: "\(name)", detail: "no such name"))
+      }
+      let group = try await load(record)
+      await group.refresh(maxAge: Self.nameAge)
+      let top = GroupTable.Top(
+        record: record, etag: etag, group: group, checkedAt: engine.clock.now)
+      groups.setTop(name, top)
+      return top
+    } catch {
+      if error.isNotFound { throw .notFound }
+      if let known = groups.top(name) { return known }
+      engine.log(.error, "cannot open \(name): \(error)")
+      throw error.regionError
+    }
+  }
+
+  private func load(_ record: GroupRecord) async throws(RemoteError) -> Group {
+    let result = await groups.group(record.group) { [self] in
+      do throws(GroupError) {
+        return .success(
+          try await Group.load(
+            record.group, engine, cacheDirectory: settings.cacheDirectory,
+            bootID: settings.bootID, kind: record.kind))
+      } catch {
+        return .failure(error)
+      }
+    }
+    switch result {
+    case .success(let group): return group
+    case .failure(.remote(let error)): throw error
+    case .failure(let error):
+      throw .store(
+        StoreError(.io, operation: "open", object: "\(record.name)", detail: "\(error)"))
+    }
+  }
+
+  /// The names at the top, from the store; what is known here if the store does not answer.
+  func topNames() async throws(RegionError) -> [FileName] {
+    do throws(RemoteError) {
+      return try await catalogue.names()
+    } catch {
+      engine.log(.warning, "cannot list the store: \(error)")
+      let known = groups.tops.map(\.name)
+      if known.isEmpty { throw error.regionError }
+      return known
+    }
+  }
+
+  // MARK: Making
+
+  func makeTop(
+    _ new: NewInode, _ name: FileName, _ done: @escaping @Sendable (Group, Inode) -> Void,
+    orElse fail: @escaping @Sendable (Int32) -> Void
+  ) {
+    guard !engine.settings.isReadOnly else { return fail(EROFS) }
+    guard new.target.count <= Limits.symlinkLength else { return fail(ENAMETOOLONG) }
+    engine.executor.spawn { [self] in
+      do throws(RegionError) {
+        let group = try await createGroup(new, name)
+        guard let inode = group.inode(Namespace.top) else { throw .io }
+        done(group, inode)
+      } catch {
+        fail(error.code)
+      }
+    }
+  }
+
+  private func createGroup(_ new: NewInode, _ name: FileName) async throws(RegionError) -> Group {
+    if groups.top(name) != nil { throw .exists }
+    do throws(GroupError) {
+      let group = try await Group.create(
+        engine, cacheDirectory: settings.cacheDirectory, bootID: settings.bootID, kind: new.kind,
+        mode: UInt16(new.mode & 0o7777), uid: new.caller.uid, gid: new.caller.gid,
+        target: new.target)
+      let record = GroupRecord(group: group.id, name: name, kind: new.kind, serial: 0)
+      let etag: ETag?
+      do throws(RemoteError) {
+        etag = try await catalogue.add(record)
+      } catch {
+        group.abandon()
+        throw .remote(error)
+      }
+      guard let etag else {
+        // Somebody else made the name: the fresh group was never visible.
+        await discard(group)
+        return try await Self.throwExists()
+      }
+      groups.setTop(
+        name,
+        GroupTable.Top(record: record, etag: etag, group: group, checkedAt: engine.clock.now))
+      return group
+    } catch {
+      engine.log(.error, "cannot make \(name): \(error)")
+      throw error.regionError
+    }
+  }
+
+  private static func throwExists() async throws(GroupError) -> Group {
+    throw .remote(
+      .store(StoreError(.preconditionFailed, operation: "PUT", object: "name", detail: "exists")))
+  }
+
+  private func discard(_ group: Group) async {
+    group.abandon()
+    do throws(RemoteError) {
+      try await catalogue.purge(group.id)
+    } catch {
+      engine.log(.warning, "an unused group stays in the store: \(error)")
+    }
+  }
+
+  // MARK: Removing
+
+  func removeTop(_ name: FileName, directory: Bool, _ box: ReplyBox<EmptyReply>) {
+    guard !engine.settings.isReadOnly else {
+      box.take()?.error(EROFS)
+      return
+    }
+    engine.executor.spawn { [self] in
+      do throws(RegionError) {
+        let top = try await find(name)
+        try await checkRemovable(top, asDirectory: directory)
+        try await removeName(top)
+        box.take()?.success()
+      } catch {
+        box.take()?.error(error.code)
+      }
+    }
+  }
+
+  /// Whether the group may be removed by rmdir or unlink; claims it, so that nobody else writes it.
+  private func checkRemovable(_ top: GroupTable.Top, asDirectory: Bool) async throws(RegionError) {
+    guard let inode = top.group.inode(Namespace.top) else { throw .notFound }
+    if asDirectory {
+      guard inode.kind == .directory else { throw .notDirectory }
+    } else {
+      guard inode.kind != .directory else { throw .isDirectory }
+    }
+    do throws(RegionError) {
+      try await top.group.claim()
+    } catch {
+      logBusy(error, top.group)
+      throw error
+    }
+    if asDirectory, try !top.group.entries(of: Namespace.top).isEmpty { throw .notEmpty }
+  }
+
+  private func removeName(_ top: GroupTable.Top) async throws(RegionError) {
+    do throws(RemoteError) {
+      // The note first: a crash between the two leaves a note on a group that has a name, which is
+      // withdrawn by whoever finds it.
+      try await catalogue.markDeleted(top.group.id)
+      try await catalogue.remove(top.record.name)
+    } catch {
+      engine.log(.error, "cannot remove \(top.record.name): \(error)")
+      throw error.regionError
+    }
+    groups.removeTop(top.record.name)
+    groups.noteAbandoned(top.group.id)
+    top.group.abandon()
+  }
+
+  // MARK: Renaming
+
+  func renameTop(
+    _ old: FileName, to new: FileName, replacing: Bool, _ box: ReplyBox<EmptyReply>
+  ) {
+    guard !engine.settings.isReadOnly else {
+      box.take()?.error(EROFS)
+      return
+    }
+    engine.executor.spawn { [self] in
+      do throws(RegionError) {
+        try await renameGroup(old, to: new, replacing: replacing)
+        box.take()?.success()
+      } catch {
+        box.take()?.error(error.code)
+      }
+    }
+  }
+
+  private func renameGroup(_ old: FileName, to new: FileName, replacing: Bool)
+    async throws(RegionError)
+  {
+    let source = try await find(old)
+    if old == new { return }
+    do throws(RegionError) {
+      try await source.group.claim()
+    } catch {
+      logBusy(error, source.group)
+      throw error
+    }
+    let target: GroupTable.Top?
+    do throws(RegionError) {
+      target = try await find(new)
+    } catch {
+      guard error == .notFound else { throw error }
+      target = nil
+    }
+    if let target {
+      guard replacing else { throw .exists }
+      try await checkRemovable(target, asDirectory: source.record.kind == .directory)
+    }
+    var record = source.record
+    record.name = new
+    record.serial += 1
+    let etag = try await putName(record, over: target)
+    groups.setTop(
+      new,
+      GroupTable.Top(record: record, etag: etag, group: source.group, checkedAt: engine.clock.now))
+    groups.removeTop(old)
+    do throws(RemoteError) {
+      if let target {
+        try await catalogue.markDeleted(target.group.id)
+        target.group.abandon()
+      }
+      try await catalogue.remove(old)
+    } catch {
+      // Both names stand for the group until the old one is removed; the higher serial counts.
+      engine.log(.error, "renamed \(old) to \(new), but the old name could not be removed: \(error)")
+      throw error.regionError
+    }
+  }
+
+  private func putName(_ record: GroupRecord, over target: GroupTable.Top?)
+    async throws(RegionError) -> ETag
+  {
+    do throws(RemoteError) {
+      if let target { return try await catalogue.replace(record, at: target.etag) }
+      if let etag = try await catalogue.add(record) { return etag }
+    } catch {
+      engine.log(.error, "cannot make the name \(record.name): \(error)")
+      throw error.regionError
+    }
+    throw .exists
+  }
+}
