@@ -93,7 +93,8 @@ extension Group {
     for id in InodeFold.touched(by: record) where state.before[id] == nil {
       state.before[id] = .some(state.namespace[id])
     }
-    state.push.noteAppended(bytes: state.log?.entries.last?.length ?? 0, at: engine.clock.now)
+    state.push.noteAppended(
+      bytes: state.log?.entries.last?.length ?? 0, file: record.dataFile, at: engine.clock.now)
   }
 
   func refused(_ error: WriteLog.AppendError) -> RegionError {

@@ -159,6 +159,8 @@ extension Group {
     try state.withLock { (state) throws(LocalError) in
       for entry in log.entries {
         bytes += UInt64(entry.length)
+        state.push.noteAppended(
+          bytes: entry.length, file: entry.record.dataFile, at: engine.clock.now)
         for id in InodeFold.touched(by: entry.record) where state.before[id] == nil {
           state.before[id] = .some(state.namespace[id])
         }
@@ -167,7 +169,6 @@ extension Group {
       state.log = log
       state.role = .writer
       state.sync.committed = cut
-      state.push.noteRecovered(bytes: bytes, at: engine.clock.now)
     }
     if !log.entries.isEmpty {
       engine.log(.info, "group \(id): replayed \(log.entries.count) changes (\(bytes) bytes)")

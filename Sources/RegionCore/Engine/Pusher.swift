@@ -155,7 +155,8 @@ extension Group {
       state.before = before
       state.sealed = recipe
       state.push.noteSealed(
-        bytes: recipe.logBytes, rest: !log.entries.isEmpty, at: engine.clock.now)
+        bytes: recipe.logBytes, byFile: recipe.logBytesByFile, rest: !log.entries.isEmpty,
+        at: engine.clock.now)
       return recipe
     }
   }

@@ -40,6 +40,11 @@ public enum LogRecord: Hashable, Sendable {
   case data(DataRecord)
   /// Names or attributes changed, all in one step.
   case names([NameChange])
+
+  /// The file whose data the record changes, if it changes data.
+  var dataFile: FileID? {
+    if case .data(let record) = self { record.file } else { nil }
+  }
 }
 
 /// A change of one file's data and size.

@@ -4,6 +4,9 @@ struct PushState: Sendable {
   private(set) var uncommittedBytes: UInt64 = 0
   /// Of these, bytes that the push under way contains.
   private(set) var bytesInUpload: UInt64 = 0
+  /// Bytes of uncommitted records by the file whose data they change.
+  private(set) var uncommittedByFile: [FileID: UInt64] = [:]
+  private var uploadingByFile: [FileID: UInt64] = [:]
   /// When the oldest record was accepted that no seal has taken.
   private(set) var oldestUnsealed: MonotonicTime?
   /// When the oldest record of the push under way was accepted.
@@ -27,14 +30,18 @@ struct PushState: Sendable {
     case wait(Duration?)
   }
 
-  mutating func noteAppended(bytes: Int, at now: MonotonicTime) {
+  mutating func noteAppended(bytes: Int, file: FileID?, at now: MonotonicTime) {
     uncommittedBytes += UInt64(bytes)
+    if let file { uncommittedByFile[file, default: 0] += UInt64(bytes) }
     if oldestUnsealed == nil { oldestUnsealed = now }
   }
 
   /// Entries of `bytes` bytes were taken; `rest` says whether unsealed ones remain.
-  mutating func noteSealed(bytes: UInt64, rest: Bool, at now: MonotonicTime) {
+  mutating func noteSealed(
+    bytes: UInt64, byFile: [FileID: UInt64], rest: Bool, at now: MonotonicTime
+  ) {
     bytesInUpload = bytes
+    uploadingByFile = byFile
     oldestSealed = oldestUnsealed
     // The exact age of the first remaining record is not kept; it is younger than the sealed ones.
     oldestUnsealed = rest ? oldestUnsealed : nil
@@ -44,16 +51,15 @@ struct PushState: Sendable {
     uncommittedBytes -= min(uncommittedBytes, bytesInUpload)
     bytesInUpload = 0
     oldestSealed = nil
+    for (file, bytes) in uploadingByFile {
+      let rest = (uncommittedByFile[file] ?? 0) - min(bytes, uncommittedByFile[file] ?? 0)
+      uncommittedByFile[file] = rest == 0 ? nil : rest
+    }
+    uploadingByFile = [:]
     if uncommittedBytes == 0 {
       wantsCommit = false
       wantsRoom = false
     }
-  }
-
-  /// Records that a remount found in the log.
-  mutating func noteRecovered(bytes: UInt64, at now: MonotonicTime) {
-    uncommittedBytes += bytes
-    if bytes > 0, oldestUnsealed == nil { oldestUnsealed = now }
   }
 
   /// When the oldest uncommitted record was accepted.

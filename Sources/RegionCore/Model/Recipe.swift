@@ -21,6 +21,8 @@ struct Recipe: Sendable {
   let cut: SequenceNumber
   /// Bytes of its records in the log.
   let logBytes: UInt64
+  /// Of these, those of data records by file.
+  let logBytesByFile: [FileID: UInt64]
   /// Changed pages by file, in order, not overlapping.
   let files: [(file: FileID, runs: [Run])]
   /// States of all inodes that changed.
@@ -31,6 +33,9 @@ struct Recipe: Sendable {
   init(entries: [LogEntry], before: [FileID: Inode?]) {
     cut = entries.last?.sequence ?? 0
     logBytes = entries.reduce(0) { $0 + UInt64($1.length) }
+    logBytesByFile = entries.reduce(into: [:]) { bytes, entry in
+      if let file = entry.record.dataFile { bytes[file, default: 0] += UInt64(entry.length) }
+    }
     let after = InodeFold.fold(entries, before: before)
     names = after.sorted { $0.key < $1.key }.compactMap { id, inode in
       if let inode { return .set(inode) }
