@@ -55,6 +55,8 @@ final class GroupTable: Sendable {
 
   func noteAbandoned(_ group: GroupID) { state.withLock { _ = $0.abandoned.insert(group) } }
 
+  var abandonedGroups: Set<GroupID> { state.withLock { $0.abandoned } }
+
   /// The loaded group, or the result of `load`, which runs once for all who ask at the same time.
   func group(
     _ id: GroupID, load: () async -> Result<Group, GroupError>

@@ -74,6 +74,8 @@ public struct MountOptions: Equatable, Sendable {
   public var umask: UInt32?
   /// Mount writable although the store does not honour conditional writes.
   public var unsafeNoCAS = false
+  /// Take over groups that another daemon claims to write (it is gone for good).
+  public var takeover = false
   /// File the daemon's log goes to; absolute; nil: stderr with `-f`, syslog otherwise.
   public var logFile: String?
   /// Least important log lines that are written; nil: `REGIONFS_LOG` or info.

@@ -51,6 +51,11 @@ public enum OptionTable {
       options.certificateAuthorities = context.absolute(text)
       return true
     },
+    .init("takeover", "write groups that a daemon which is gone for good still claims") {
+      options, _, _ in
+      options.takeover = true
+      return true
+    },
     .init("unsafe_no_cas", "mount a store writable that ignores conditional writes") {
       options, _, _ in
       options.unsafeNoCAS = true

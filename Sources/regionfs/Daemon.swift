@@ -1,4 +1,10 @@
 import ArgumentParser
+import FuseKit
+import Glibc
+import Logging
+import RegionControl
+import RegionCore
+import RegionFilesystem
 import RegionOptions
 
 /// Runs one mount until it is unmounted and drained, or failed.
@@ -6,11 +12,208 @@ import RegionOptions
 /// Called once, with SIGTERM, SIGINT and SIGHUP blocked (see `SignalWaiter`), SIGPIPE ignored, the
 /// working directory `/` (in the background) and logging set up.
 ///
-/// - Parameter readiness: to be answered exactly once: `ready()` when the mount answers, or
-///   `failed(_:)` with one line that names the object and the remedy.
+/// - Parameter readiness: answered exactly once: `ready()` when the mount answers, or `failed(_:)`
+///   with one line that names the object and the remedy.
 func runDaemon(
   _ configuration: MountConfiguration, readiness: consuming DaemonReadiness
 ) -> ExitCode {
-  readiness.failed("fatal: not composed yet")
-  return ExitCode(70)
+  let daemon: Daemon
+  do throws(StackError) {
+    daemon = try Daemon(configuration)
+    try daemon.mount()
+  } catch {
+    readiness.failed(error.description)
+    return .failure
+  }
+  readiness.ready()
+  return daemon.runUntilDrained()
+}
+
+/// The composition of one mount: cache directory, store stack, engine, filesystem, session, control.
+final class Daemon: Sendable {
+  let configuration: MountConfiguration
+  let cache: CacheDirectory
+  let stack: StoreStack
+  let engine: EngineContext
+  let filesystem: RegionFilesystem
+  let progress = DaemonProgress()
+  let mountID = "\(Random128.random())"
+  private let mounted = Lock<Mounted?>(nil)
+
+  /// What exists once the mount is made.
+  struct Mounted: Sendable {
+    var session: FuseSession
+    var kernelCache: KernelCache
+    var control: ControlServer
+  }
+
+  init(_ configuration: MountConfiguration) throws(StackError) {
+    self.configuration = configuration
+    let logger = Logger(label: "regionfs")
+    let progress = self.progress
+    try Self.cleanUp(configuration.mountpoint, logger)
+    do throws(CacheDirectory.Failure) {
+      cache = try CacheDirectory(path: Self.cachePath(configuration)) { holder in
+        logger.notice("waiting for the cache directory: \(holder)")
+      }
+      try Self.note(cache, configuration, isDraining: false)
+    } catch {
+      throw StackError(error.description)
+    }
+    stack = try StoreStack(configuration) { progress.noteStoreError($0) }
+    engine = EngineContext(
+      executor: EngineExecutor(threads: 4), clock: SystemClock(), store: stack.store,
+      settings: Self.settings(configuration), writer: cache.writer
+    ) { level, message in logger.log(level: Logger.Level(level), "\(message)") }
+    var settings = FilesystemSettings()
+    settings.uid = configuration.options.uid
+    settings.gid = configuration.options.gid
+    settings.umask = configuration.options.umask
+    settings.mounterUID = getuid()
+    settings.mounterGID = getgid()
+    settings.cacheDirectory = cache.path
+    settings.bootID = cache.bootID
+    filesystem = RegionFilesystem(engine: engine, settings: settings) {}
+  }
+
+  // MARK: Starting
+
+  /// Asks the store, replays logs, mounts, and serves. When this returns the mount answers.
+  func mount() throws(StackError) {
+    try wait { await self.checkStore() }.get()
+    wait { await self.filesystem.recoverLogs(self.cache) }
+    do throws(FuseError) {
+      let session = try FuseSession(
+        filesystem: filesystem, source: configuration.store.description,
+        mountpoint: configuration.mountpoint, options: sessionOptions)
+      let tuning = MountTuning().apply(to: session.mount)
+      progress.noteTuning(tuning)
+      for outcome in tuning where outcome.failure != nil { engine.log(.info, "\(outcome)") }
+      try session.run()
+      let interval = engine.settings.pushInterval / 2
+      let kernelCache = KernelCache(
+        filesystem: filesystem, mountpoint: session.mountpoint, device: session.mount.device,
+        interval: interval)
+      let control = try startControl(session)
+      mounted.withLock {
+        $0 = Mounted(session: session, kernelCache: kernelCache, control: control)
+      }
+      if !configuration.options.readOnly { kernelCache.start() }
+      engine.log(.info, "\(configuration.store) is mounted at \(session.mountpoint)")
+    } catch {
+      throw StackError("cannot mount at \(configuration.mountpoint): \(error)")
+    }
+    engine.executor.spawn { await self.purgeNowAndThen() }
+  }
+
+  private func startControl(_ session: FuseSession) throws(FuseError) -> ControlServer {
+    do throws(ControlError) {
+      let directory = try ControlDirectory.prepare(environment: ProcessEnvironment.variables)
+      return try ControlServer(
+        directory: directory, mountID: mountID,
+        handler: DaemonControl(daemon: self, mountpoint: session.mountpoint, device: "\(session.mount.device)"))
+    } catch {
+      try session.unmount(.detach)
+      throw FuseError(operation: "control socket", errno: EIO, detail: "\(error)")
+    }
+  }
+
+  /// Whether the store answers and honours what the mount needs.
+  private func checkStore() async -> Result<Void, StackError> {
+    do throws(StoreError) {
+      _ = try await stack.probe.list(prefix: "groups/", from: nil, limit: 1)
+    } catch {
+      guard error.isRetryable else { return .failure(StackError(StoreAdvice.line(for: error))) }
+      // Once more, patiently: a store that restarts should not fail a mount at boot.
+      await engine.clock.sleep(for: .seconds(1))
+      do throws(StoreError) {
+        _ = try await stack.probe.list(prefix: "groups/", from: nil, limit: 1)
+      } catch {
+        return .failure(StackError(StoreAdvice.line(for: error)))
+      }
+    }
+    guard !stack.isTrusted, !configuration.options.readOnly, !configuration.options.unsafeNoCAS
+    else { return .success(()) }
+    do throws(StackError) {
+      try await ConditionalWriteProbe.check(stack.probe)
+      return .success(())
+    } catch {
+      return .failure(error)
+    }
+  }
+
+  private func purgeNowAndThen() async {
+    while progress.state == .running {
+      await filesystem.purgeExpired()
+      await engine.clock.sleep(for: .seconds(600))
+    }
+  }
+
+  // MARK: Ending
+
+  /// Serves until somebody unmounts, then drains.
+  func runUntilDrained() -> ExitCode {
+    guard let mounted = mounted.withLock({ $0 }) else { return .failure }
+    handleSignals(mounted)
+    mounted.session.waitUntilUnmounted()
+    mounted.kernelCache.stop()
+    progress.setState(.draining)
+    do throws(CacheDirectory.Failure) {
+      try Self.note(cache, configuration, isDraining: true)
+    } catch {
+      engine.log(.warning, "\(error)")
+    }
+    engine.log(.info, "unmounted, \(filesystem.uncommittedBytes) bytes to commit")
+    let left = wait { await self.filesystem.drain() }
+    filesystem.closeCaches()
+    for group in left {
+      engine.log(.error, "changes of group \(group) remain in \(cache.path) and were not committed")
+    }
+    progress.setState(.drained)
+    mounted.control.stop()
+    engine.log(.info, left.isEmpty ? "everything is committed" : "ended with changes left")
+    return left.isEmpty ? .success : .failure
+  }
+
+  /// The first signal unmounts, the second gives up waiting for the store: changes stay in the cache.
+  private func handleSignals(_ mounted: Mounted) {
+    do throws(ControlError) {
+      try SignalWaiter.start { [self] _ in
+        if progress.state == .running {
+          unmount(mounted)
+        } else {
+          engine.log(.warning, "stopped while draining: changes stay in \(cache.path)")
+          exit(75)  // EX_TEMPFAIL
+        }
+      }
+    } catch {
+      engine.log(.error, "signals are not handled: \(error)")
+    }
+  }
+
+  /// Takes the mount away; the drain follows when the last file is closed.
+  func unmount() throws(ControlError) {
+    guard let mounted = mounted.withLock({ $0 }) else { return }
+    mounted.kernelCache.stop()
+    do throws(FuseError) {
+      try mounted.session.unmount(.detach)
+    } catch {
+      throw ControlError(.failed, "\(error)")
+    }
+  }
+
+  private func unmount(_ mounted: Mounted) {
+    do throws(ControlError) {
+      try unmount()
+    } catch {
+      engine.log(.error, "cannot unmount: \(error)")
+    }
+  }
+
+  /// Runs an async body from this thread, which is none of the engine's.
+  func wait<Value: Sendable>(_ body: @escaping @Sendable () async -> Value) -> Value {
+    let result = BlockingResult<Value>()
+    engine.executor.spawn { result.set(await body()) }
+    return result.wait()
+  }
 }

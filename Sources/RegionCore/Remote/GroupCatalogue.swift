@@ -131,6 +131,22 @@ public final class GroupCatalogue: Sendable {
     return !overflow && age >= grace
   }
 
+  /// All groups that have a name.
+  public func namedGroups() async throws(RemoteError) -> Set<GroupID> {
+    var groups = Set<GroupID>()
+    for name in try await names() {
+      if let record = try await record(name)?.record { groups.insert(record.group) }
+    }
+    return groups
+  }
+
+  /// Takes a note of deletion back.
+  public func withdrawDeletion(_ group: GroupID) async throws(RemoteError) {
+    try await store { () async throws(StoreError) in
+      try await engine.store.delete(ObjectKeys.deleted(group))
+    }
+  }
+
   /// Removes all objects of a group that lost its name, then the note.
   public func purge(_ group: GroupID) async throws(RemoteError) {
     for prefix in [ObjectKeys.segmentPrefix(of: group), ObjectKeys.mapPrefix(of: group)] {

@@ -1,0 +1,78 @@
+import CLinux
+import FuseKit
+import Glibc
+import RegionCore
+
+/// The only part that touches the daemon's own mount: a thread that holds no lock, opens files for a
+/// moment only, and stops before the session ends.
+///
+/// It makes the kernel write back dirty mapped pages (`sync_file_range(2)`, which does not wait), so
+/// that a mapping that is never msynced is pushed all the same.
+public final class KernelCache: Sendable {
+  private struct State {
+    var isStopped = false
+  }
+
+  private let filesystem: RegionFilesystem
+  private let mountpoint: String
+  private let device: UInt64
+  private let interval: Duration
+  private let state = Lock(State())
+
+  /// A cache keeper of a mount; `interval` is how long a dirty page may stay unseen.
+  public init(
+    filesystem: RegionFilesystem, mountpoint: String, device: MountTable.Device, interval: Duration
+  ) {
+    self.filesystem = filesystem
+    self.mountpoint = mountpoint
+    // The kernel's encoding of small device numbers (makedev(3)).
+    self.device = UInt64(device.major) << 8 | UInt64(device.minor & 0xff)
+      | UInt64(device.minor & ~0xff) << 12
+    self.interval = interval
+  }
+
+  /// Starts the thread.
+  public func start() {
+    startThread { [self] in
+      while !isStopped {
+        usleep(UInt32(clamping: interval.wholeNanoseconds / 1000))
+        if !isStopped { writeBack() }
+      }
+    }
+  }
+
+  /// Ends it soon; it touches nothing any more once it has seen that.
+  public func stop() { state.withLock { $0.isStopped = true } }
+
+  private var isStopped: Bool { state.withLock { $0.isStopped } }
+
+  /// Hands the dirty pages of all files that are open for writing to the daemon.
+  private func writeBack() {
+    for (name, top) in filesystem.groups.tops {
+      for path in top.group.writableFiles {
+        if isStopped { return }
+        writeBack(([name] + path).map(\.bytes))
+      }
+    }
+  }
+
+  private func writeBack(_ path: [[UInt8]]) {
+    let bytes = Array(mountpoint.utf8) + path.flatMap { [UInt8(ascii: "/")] + $0 } + [0]
+    let descriptor = bytes.withUnsafeBufferPointer { bytes -> Int32 in
+      // SAFETY: NUL-terminated, used during the call only.
+      guard let start = bytes.baseAddress else { return -1 }
+      return unsafe UnsafeRawPointer(start).withMemoryRebound(to: CChar.self, capacity: bytes.count) {
+        unsafe open($0, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
+      }
+    }
+    // Renamed or removed meanwhile, or the mount is gone: there is nothing to hand over.
+    guard descriptor >= 0 else { return }
+    defer { close(descriptor) }
+    var status = stat()
+    guard unsafe fstat(descriptor, &status) == 0, UInt64(status.st_dev) == device else { return }
+    let writeOnly: UInt32 = 2  // SYNC_FILE_RANGE_WRITE
+    if linux_sync_file_range(descriptor, 0, 0, writeOnly) != 0 {
+      filesystem.engine.log(.warning, "sync_file_range: \(errnoText(errno))")
+    }
+  }
+}

@@ -1,0 +1,169 @@
+import Glibc
+import RegionControl
+import RegionCore
+import RegionFilesystem
+import Synchronization
+
+/// The daemon's side of the control socket.
+struct DaemonControl: ControlHandler {
+  let daemon: Daemon
+  let mountpoint: String
+  let device: String
+
+  func mountStatus() -> MountStatus {
+    var status = MountStatus()
+    let options = daemon.configuration.options
+    status.storeAddress = daemon.configuration.store.description
+    status.mountpoint = mountpoint
+    status.pid = getpid()
+    status.version = RegionfsVersion.text
+    status.mountID = daemon.mountID
+    status.device = device
+    status.startedUnixSeconds = daemon.progress.started.unixSeconds
+    status.state = daemon.progress.state
+    status.pullMode = options.pull.rawValue
+    status.syncMode = options.sync.rawValue
+    status.cacheDirectory = daemon.cache.path
+    status.kernelTuningReason = daemon.progress.tuningFailure
+    status.kernelTuned = status.kernelTuningReason == nil
+    status.readOnly = options.readOnly
+    status.readOnlyReason = options.readOnly ? "mounted with -o ro" : nil
+    return status
+  }
+
+  func status() -> StatusReport {
+    let snapshots = daemon.filesystem.snapshots()
+    let regions = snapshots.flatMap { name, group in
+      group.regions.map { region(name, group, $0) }
+    }
+    return StatusReport(
+      mount: mountStatus(), store: storeStatus, memory: MemoryReading.current(),
+      regions: regions.sorted { $0.name < $1.name })
+  }
+
+  private var storeStatus: StoreStatus {
+    var status = StoreStatus()
+    let counts = daemon.stack.meter.snapshot()
+    status.requests = [
+      "get": counts.get.requests, "put": counts.put.requests, "delete": counts.delete.requests,
+      "list": counts.list.requests,
+    ]
+    status.uploadedBytes = counts.put.bytes
+    status.downloadedBytes = counts.get.bytes
+    status.errors = counts.errors
+    status.lastError = daemon.progress.lastStoreError
+    status.reachable = daemon.progress.isStoreReachable
+    return status
+  }
+
+  private func region(_ top: FileName?, _ group: GroupSnapshot, _ region: RegionSnapshot)
+    -> RegionStatus
+  {
+    let path = ([top].compactMap { $0 } + region.path).map(\.description).joined(separator: "/")
+    var status = RegionStatus(name: path)
+    status.groupID = "\(group.id)"
+    status.sizeBytes = region.size
+    status.chunkBytes = region.chunkSize
+    status.chunksTotal = region.chunksTotal
+    status.chunksPresent = region.chunksPresent
+    status.chunksPulling = region.chunksPulling
+    status.pull.mode = region.pullMode
+    status.pull.reason = region.pullReason
+    status.pull.doneBytes = region.pulledBytes
+    status.pull.totalBytes = region.pullTotalBytes
+    status.pull.rateBytesPerSecond = region.pullRate
+    status.pull.secondsLeft = region.secondsLeft
+    status.dirtyBytes = region.uncommittedBytes
+    status.uploadingBytes = min(group.bytesInUpload, region.uncommittedBytes)
+    status.oldestUncommittedSeconds = group.oldestUncommitted?.secondsValue
+    status.lastCommitNumber = group.commit
+    status.lastCommitUnixSeconds = group.committedAt?.unixSeconds
+    status.faults.hits = region.hits
+    status.faults.misses = region.misses
+    status.faults.parked = region.parked
+    status.faults.errors = region.errors
+    status.faults.lastError = region.lastError.map {
+      ErrorStatus(message: $0, unixSeconds: SystemClock().wall.unixSeconds)
+    }
+    switch group.role {
+    case .idle: status.role = .idle
+    case .writer: status.role = .writer
+    case .stopped(let reason, let isStale):
+      status.role = isStale ? .lost : .readOnly
+      status.roleReason = reason
+    }
+    return status
+  }
+
+  func sync(path: String?, progress: (SyncProgress) -> Bool) throws(ControlError) {
+    let result = BlockingOutcome()
+    do throws(RegionError) {
+      try daemon.filesystem.commit(Self.top(of: path)) { result.set($0) }
+    } catch {
+      throw ControlError(.notFound, "\(path ?? "the mount") is not known here: \(error)")
+    }
+    while true {
+      if let outcome = result.outcome(within: 400) {
+        if let error = outcome { throw ControlError(.failed, "cannot commit: \(error)") }
+        return
+      }
+      if !progress(currentProgress) { return }
+    }
+  }
+
+  private static func top(of path: String?) -> FileName? {
+    guard let first = path?.split(separator: "/").first else { return nil }
+    return FileName(String(first))
+  }
+
+  func drain(progress: (SyncProgress) -> Bool) throws(ControlError) {
+    while daemon.progress.state != .drained {
+      if !progress(currentProgress) { return }
+      for _ in 0..<20 where daemon.progress.state != .drained { usleep(20_000) }
+    }
+  }
+
+  private var currentProgress: SyncProgress {
+    let isReachable = daemon.progress.isStoreReachable
+    return SyncProgress(
+      remainingBytes: daemon.filesystem.uncommittedBytes, storeReachable: isReachable,
+      problem: isReachable ? nil : daemon.progress.lastStoreError?.message)
+  }
+
+  func requestShutdown() throws(ControlError) { try daemon.unmount() }
+
+  func setLogLevel(_ level: String) throws(ControlError) { try LogSetup.setLevel(level) }
+}
+
+/// Waits on a thread of the control server for a completion.
+final class BlockingOutcome: Sendable {
+  private let outcome = Lock<RegionError??>(nil)
+
+  func set(_ error: RegionError?) { outcome.withLock { $0 = .some(error) } }
+
+  /// The outcome, or nil if it has not come within so many milliseconds.
+  func outcome(within milliseconds: Int) -> RegionError?? {
+    for _ in 0..<max(1, milliseconds / 5) {
+      if let done = outcome.withLock({ $0 }) { return .some(done) }
+      usleep(5_000)
+    }
+    return nil
+  }
+}
+
+/// The process's memory, from procfs.
+enum MemoryReading {
+  static func current() -> MemoryStatus {
+    var status = MemoryStatus()
+    guard let file = try? LocalFile(path: "/proc/self/status", flags: O_RDONLY) else { return status }
+    let buffer = IOBuffer(capacity: 8192)
+    buffer.count = (try? unsafe file.read(into: buffer.memory, at: 0)) ?? 0
+    for line in String(decoding: buffer.array, as: UTF8.self).split(separator: "\n") {
+      let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" })
+      guard words.count >= 2, let kib = UInt64(words[1]) else { continue }
+      if words[0] == "VmRSS:" { status.residentBytes = kib << 10 }
+      if words[0] == "VmHWM:" { status.peakResidentBytes = kib << 10 }
+    }
+    return status
+  }
+}
