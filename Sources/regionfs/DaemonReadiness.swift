@@ -8,11 +8,13 @@ import RegionOptions
 struct DaemonReadiness: ~Copyable, Sendable {
   private let pipe: PipeEnd?
   private let mountpoint: String
+  private let cacheDirectory: String
   private let makesTableEntry: Bool
 
   private init(_ configuration: MountConfiguration, pipe: consuming PipeEnd?) {
     self.pipe = pipe
     mountpoint = configuration.mountpoint
+    cacheDirectory = configuration.options.cacheDirectory
     makesTableEntry = geteuid() == 0 && !configuration.leavesMountTableAlone
   }
 
@@ -33,7 +35,7 @@ struct DaemonReadiness: ~Copyable, Sendable {
   consuming func ready() {
     if makesTableEntry { UserMountTable.add(mountpoint: mountpoint) }
     guard let pipe else { return }
-    LogSetup.leaveTerminal()
+    LogSetup.leaveTerminal(cacheDirectory: cacheDirectory)
     pipe.write("ready\n")
   }
 

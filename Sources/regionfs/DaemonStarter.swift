@@ -31,11 +31,20 @@ enum DaemonStarter {
     // Held back, so that an interrupt ends the daemon too and not just the wait for it.
     SignalWaiter.block()
     let child = Subprocess.start(
-      "/proc/self/exe", arguments: CommandLine.arguments,
+      programPath, arguments: CommandLine.arguments,
       environment: ["\(descriptorName)=\(ends[1])"], standardInputAndOutputToNull: true)
     close(ends[1])
     guard let child else { return systemError("posix_spawn") }
     return outcome(of: child, readiness: ends[0])
+  }
+
+  /// Where this program is; by that name the daemon is listed, not as `exe`.
+  private static var programPath: String {
+    let link = "/proc/self/exe"
+    // SAFETY: realpath allocates a C string that is copied and freed here.
+    guard let resolved = unsafe realpath(link, nil) else { return link }
+    defer { unsafe free(resolved) }
+    return unsafe String(cString: resolved)
   }
 
   private static func outcome(of child: pid_t, readiness: Int32) -> Int32 {

@@ -55,7 +55,14 @@ enum LogSetup {
 
   /// The mount answers: from here on the daemon logs to its file or to syslog, and stderr (where
   /// the Swift runtime writes its last words) is the file or nothing.
-  static func leaveTerminal() {
+  ///
+  /// - Parameter cacheDirectory: where the log goes on a system without syslog.
+  static func leaveTerminal(cacheDirectory: String) {
+    // SAFETY: access reads the path only during the call.
+    if state.withLock({ $0.file }) == nil, unsafe access("/dev/log", F_OK) != 0 {
+      // Where that fails too there is nobody left to tell.
+      try? open(cacheDirectory + "/regionfs.log")
+    }
     let descriptor: Int32? = state.withLock { state in
       guard state.file == nil else { return state.descriptor }
       state.format = .syslog
