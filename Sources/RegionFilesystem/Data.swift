@@ -46,7 +46,9 @@ extension RegionFilesystem {
         let opened = try group.open(inode.id, writable: true)
         let file = OpenFile(group: group, region: opened.region, isWritable: true)
         guard let reply = box.take() else { return }
-        reply.created(entry(inode, of: group), OpenFlags(handle: file.handle, keepCache: true))
+        let handle = file.handle
+        let flags = OpenFlags(handle: handle, keepCache: true)
+        if !reply.created(entry(inode, of: group), flags) { close(handle) }
       } catch {
         box.take()?.error(error.code)
       }
@@ -94,9 +96,13 @@ extension RegionFilesystem {
         return
       }
       let file = OpenFile(group: node.group, region: region, isWritable: writable)
-      reply.opened(OpenFlags(handle: file.handle, keepCache: opened.keepCache))
+      let handle = file.handle
+      if !reply.opened(OpenFlags(handle: handle, keepCache: opened.keepCache)) { self.close(handle) }
     }
     if truncating {
+      if box.withReply({ $0.clearsPrivileges }) == true {
+        clearPrivileges(of: node.file, in: node.group)
+      }
       return change(node.group, region) { node.group.resize(region, to: 0) } answer: { answer($0) }
     }
     switch engine.settings.pull {
@@ -126,7 +132,7 @@ extension RegionFilesystem {
   private func park(
     _ file: OpenFile, _ offset: UInt64, _ size: Int, _ reply: consuming ReadReply
   ) {
-    guard let (key, box) = parking.park(reply) else { return }
+    guard let (key, box) = parking.park(reply, size: size) else { return }
     let end = min(offset + UInt64(size), max(offset, file.region.size))
     file.region.demand(offset..<end) { [self] outcome in
       parking.remove(key)
@@ -159,6 +165,7 @@ extension RegionFilesystem {
     reply: consuming WriteReply
   ) {
     guard let file = OpenFile.of(handle) else { return reply.error(EBADF) }
+    if reply.clearsPrivileges { clearPrivileges(of: file.region.file, in: file.group) }
     let outcome = unsafe file.group.write(
       file.region, at: offset, data, isWriteBack: isWriteBack)
     switch outcome {
@@ -178,6 +185,20 @@ extension RegionFilesystem {
         if code == 0 { box.take()?.written(count) } else { box.take()?.error(code) }
       }
     } orElse: { box.take()?.error($0) }
+  }
+
+  /// Takes set-id bits away before the unprivileged change content.
+  private func clearPrivileges(of file: FileID, in group: Group) {
+    guard let inode = group.inode(file), Self.setIDBits(inode.mode) != 0 else { return }
+    do throws(RegionError) {
+      _ = try group.editInode(file) { (inode, now) throws(RegionError) in
+        inode.mode &= ~Self.setIDBits(inode.mode)
+        inode.changed = now
+      }
+    } catch {
+      // The write that follows fails for the same reason and says so.
+      engine.log(.debug, "set-id bits of \(file) stay: \(error)")
+    }
   }
 
   /// Tries a change until it is done or refused; between the tries it waits for bytes or for room.
@@ -272,10 +293,14 @@ extension RegionFilesystem {
 
   /// FUSE_RELEASE: no descriptor and no mapping is left.
   public func release(_ id: NodeID, handle: UInt64, flags: Int32, reply: consuming EmptyReply) {
-    if let file = OpenFile.of(handle) {
-      file.group.close(file.region.file, writable: file.isWritable)
-      OpenFile.release(handle)
-    }
+    close(handle)
     reply.success()
+  }
+
+  /// Ends an open file: released, or never heard of because its opener was interrupted.
+  private func close(_ handle: UInt64) {
+    guard let file = OpenFile.of(handle) else { return }
+    file.group.close(file.region.file, writable: file.isWritable)
+    OpenFile.release(handle)
   }
 }

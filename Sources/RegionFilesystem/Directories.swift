@@ -69,7 +69,9 @@ extension RegionFilesystem {
 
   private func answer(_ directory: OpenDirectory, _ box: ReplyBox<OpenReply>) {
     guard let reply = box.take() else { return }
-    reply.opened(OpenFlags(handle: directory.handle))
+    let handle = directory.handle
+    // Nobody will release what an interrupted opener never heard of.
+    if !reply.opened(OpenFlags(handle: handle)) { OpenDirectory.release(handle) }
   }
 
   private static func type(_ kind: InodeKind) -> UInt32 {

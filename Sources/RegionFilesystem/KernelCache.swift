@@ -58,7 +58,7 @@ public final class KernelCache: Sendable {
 
   private func writeBack(_ path: [[UInt8]]) {
     let bytes = Array(mountpoint.utf8) + path.flatMap { [UInt8(ascii: "/")] + $0 } + [0]
-    let descriptor = bytes.withUnsafeBufferPointer { bytes -> Int32 in
+    let descriptor = unsafe bytes.withUnsafeBufferPointer { bytes -> Int32 in
       // SAFETY: NUL-terminated, used during the call only.
       guard let start = bytes.baseAddress else { return -1 }
       return unsafe UnsafeRawPointer(start).withMemoryRebound(to: CChar.self, capacity: bytes.count) {

@@ -46,7 +46,7 @@ extension RegionFilesystem {
     asWriter(node.group) { [self] () throws(RegionError) in
       let hasOthers =
         changes.mode != nil || changes.uid != nil || changes.gid != nil || changes.accessed != nil
-        || changes.modified != nil
+        || changes.modified != nil || changes.clearsPrivileges
       if hasOthers {
         _ = try node.group.editInode(node.file) { (inode, now) throws(RegionError) in
           change(&inode, changes, caller, now)
@@ -67,8 +67,12 @@ extension RegionFilesystem {
     if changes.uid != nil || changes.gid != nil {
       inode.uid = changes.uid ?? inode.uid
       inode.gid = changes.gid ?? inode.gid
-      // Set-id bits do not survive a change of owner; the kernel leaves that to us.
-      if inode.kind == .file, changes.mode == nil { inode.mode &= ~Self.setIDBits(inode.mode) }
+    }
+    // Set-id bits do not survive a change of owner, nor of content by the unprivileged; the kernel
+    // leaves that to us.
+    let clears = changes.uid != nil || changes.gid != nil || changes.clearsPrivileges
+    if clears, inode.kind == .file, changes.mode == nil {
+      inode.mode &= ~Self.setIDBits(inode.mode)
     }
     if let time = changes.accessed { inode.accessed = timestamp(time, now) }
     if let time = changes.modified { inode.modified = timestamp(time, now) }

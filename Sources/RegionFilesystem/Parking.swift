@@ -7,7 +7,13 @@ final class Parking: Sendable {
   /// Something parked; `fail` answers it with an errno.
   private struct Parked {
     var fail: @Sendable (Int32) -> Void
+    /// A read that nobody waits for if it fails: who needs a page asks again in the foreground.
+    var isReadAhead: Bool
   }
+
+  /// Parked reads above which the oldest read-ahead is given up. READs and write-back share a queue
+  /// in the kernel: far below its limit (65,535), so that msync is never held up by reads.
+  private static let readLimit = 4096
 
   private struct State {
     var next: UInt64 = 1
@@ -20,21 +26,41 @@ final class Parking: Sendable {
   var count: Int { state.withLock { $0.parked.count } }
 
   /// Parks a read; nil if its caller was interrupted already (it has been answered).
-  func park(_ reply: consuming ReadReply) -> (key: UInt64, box: ReplyBox<ReadReply>)? {
+  func park(_ reply: consuming ReadReply, size: Int) -> (key: UInt64, box: ReplyBox<ReadReply>)? {
     let box = ReplyBox(reply)
-    return register(box) { $0.armInterrupt(key: $1) } fail: { box.take()?.error($0) }
-      .map { ($0, box) }
+    // A read of one page may be the retry of one that was given up: it always stays.
+    let key = register(box, isReadAhead: size > 4096) {
+      $0.armInterrupt(key: $1)
+    } fail: {
+      box.take()?.error($0)
+    }
+    shedReadAhead()
+    return key.map { ($0, box) }
+  }
+
+  /// Answers the oldest read-ahead with an error while too many reads are parked.
+  private func shedReadAhead() {
+    let shed = state.withLock { state -> Parked? in
+      guard state.parked.count > Self.readLimit else { return nil }
+      guard let key = state.parked.filter({ $0.value.isReadAhead }).keys.min() else { return nil }
+      return state.parked.removeValue(forKey: key)
+    }
+    shed?.fail(EIO)
   }
 
   /// Parks a sync.
   func park(_ reply: consuming EmptyReply) -> (key: UInt64, box: ReplyBox<EmptyReply>)? {
     let box = ReplyBox(reply)
-    return register(box) { $0.armInterrupt(key: $1) } fail: { box.take()?.error($0) }
-      .map { ($0, box) }
+    let key = register(box, isReadAhead: false) {
+      $0.armInterrupt(key: $1)
+    } fail: {
+      box.take()?.error($0)
+    }
+    return key.map { ($0, box) }
   }
 
   private func register<Reply: ~Copyable & Sendable>(
-    _ box: ReplyBox<Reply>, arm: (borrowing Reply, UInt64) -> Bool,
+    _ box: ReplyBox<Reply>, isReadAhead: Bool, arm: (borrowing Reply, UInt64) -> Bool,
     fail: @escaping @Sendable (Int32) -> Void
   ) -> UInt64? {
     let (key, isInterrupted) = state.withLock { state -> (UInt64, Bool) in
@@ -42,7 +68,7 @@ final class Parking: Sendable {
       state.next += 1
       // Armed with the lock held: an interrupt that comes now finds the reply in the table.
       let isInterrupted = box.inspect { arm($0, key) } ?? true
-      if !isInterrupted { state.parked[key] = Parked(fail: fail) }
+      if !isInterrupted { state.parked[key] = Parked(fail: fail, isReadAhead: isReadAhead) }
       return (key, isInterrupted)
     }
     if isInterrupted {
