@@ -62,6 +62,7 @@ final class EasyHandle {
     unsafe _ = curlkit_set_io(raw, CURLOPT_WRITEFUNCTION, bodyCallback)
     unsafe _ = curlkit_set_io(raw, CURLOPT_READFUNCTION, sendCallback)
     unsafe _ = curlkit_set_seek(raw, seekCallback)
+    unsafe _ = curlkit_set_socket_hook(raw, socketCallback)
   }
 
   /// Sets everything that depends on the request. The transfer must outlive the handle's time in
@@ -138,15 +139,6 @@ final class EasyHandle {
     var value: curl_off_t = 0
     unsafe _ = curlkit_get_offset(raw, info, &value)
     return .microseconds(Int64(value))
-  }
-
-  /// Bytes handed to the kernel and not yet acknowledged by the peer (`ioctl SIOCOUTQ`); 0 where
-  /// there is no connection.
-  var unsentBytes: Int {
-    var socket: curl_socket_t = -1
-    guard unsafe curlkit_get_socket(raw, &socket) == CURLE_OK, socket >= 0 else { return 0 }
-    var count: Int32 = 0
-    return unsafe curlkit_unsent(socket, &count) == 0 ? Int(count) : 0
   }
 }
 

@@ -160,3 +160,19 @@ func seekCallback(_ context: UnsafeMutableRawPointer?, _ offset: curl_off_t, _ o
 {
   CURL_SEEKFUNC_FAIL
 }
+
+/// Bytes that wait in a socket for their turn on the wire (`TCP_NOTSENT_LOWAT`, tcp(7)).
+private let unsentLimit: Int32 = 256 << 10
+
+/// CURLOPT_SOCKOPTFUNCTION, for each new connection. By default the kernel takes megabytes of an
+/// upload at once; on a slow link it is then busy with them for longer than the stall timeout, and
+/// nothing seems to move. What is in flight is not limited.
+func socketCallback(_ context: UnsafeMutableRawPointer?, _ socket: curl_socket_t, _: curlsocktype)
+  -> Int32
+{
+  var limit = unsentLimit
+  // SAFETY: `limit` is a local of the size given. A kernel without the option changes nothing.
+  unsafe _ = setsockopt(
+    socket, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, &limit, socklen_t(MemoryLayout<Int32>.size))
+  return Int32(CURL_SOCKOPT_OK)
+}

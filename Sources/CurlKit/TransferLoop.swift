@@ -11,7 +11,6 @@ final class TransferLoop: @unchecked Sendable {
     let handle: EasyHandle
     let stall: UInt64
     var progress = 0
-    var unsent = 0
     /// When something last happened, in nanoseconds of CLOCK_MONOTONIC.
     var moved: UInt64
   }
@@ -202,10 +201,8 @@ final class TransferLoop: @unchecked Sendable {
 
   private func hasMoved(_ entry: inout Active) -> Bool {
     let progress = entry.transfer.progress
-    // While a body drains from the socket's buffer (megabytes on a slow link), nothing else moves.
-    let unsent = entry.transfer.sent > 0 ? entry.handle.unsentBytes : 0
-    defer { (entry.progress, entry.unsent) = (progress, unsent) }
-    return progress != entry.progress || unsent != entry.unsent
+    defer { entry.progress = progress }
+    return progress != entry.progress
   }
 
   private static func stallError(_ entry: Active) -> HTTPError {

@@ -206,6 +206,52 @@ import Testing
     #expect(await early.value?.kind == .cancelled)
   }
 
+  /// The kernel holds megabytes that libcurl has handed over: while they drain, nothing else moves.
+  @Test func aSlowUploadIsNoStall() async throws {
+    let server = try ScriptedServer(slowness: 30_000) { request in
+      .reply(200, [:], "\(request.body.count)")
+    }
+    defer { server.stop() }
+    let client = try Self.client { $0.timeouts.stall = .milliseconds(1000) }
+    let body = HTTPBody([UInt8](repeating: 1, count: 8 << 20))
+    let response = try await client.perform(HTTPRequest(.put, server.url, body: body))
+    #expect(response.body == Array("\(8 << 20)".utf8))
+    #expect(response.duration > .seconds(2))
+  }
+
+  /// Memory is the caller's again when a request has returned, however it ended.
+  @Test func cancelledTransfersNeverTouchTheirMemoryLater() async throws {
+    let bytes = [UInt8](repeating: 0x11, count: 1 << 19)
+    let server = try ScriptedServer { _ in .reply(200, [:], bytes) }
+    defer { server.stop() }
+    let client = try Self.client()
+    let url = server.url
+    let memories = await withTaskGroup(of: (Memory, HTTPError?).self) { group in
+      for number in 0..<40 {
+        group.addTask {
+          let memory = Memory(capacity: 1 << 19)
+          let request = HTTPRequest(.get, url, destination: memory.destination)
+          let task = Task { await Self.failure(client, request) }
+          let canceller = Task {
+            try await Task.sleep(for: .microseconds(number * 200))
+            if number % 3 != 0 { task.cancel() }
+          }
+          let error = await task.value
+          memory.fill(0xEE)
+          _ = await canceller.result
+          return (memory, error)
+        }
+      }
+      return await group.reduce(into: []) { $0.append($1) }
+    }
+    try await Task.sleep(for: .milliseconds(100))
+    for (memory, error) in memories {
+      #expect(error == nil || error?.kind == .cancelled)
+      #expect(memory.array.allSatisfy { $0 == 0xEE })
+    }
+    #expect(memories.contains { $0.1 == nil } && memories.contains { $0.1 != nil })
+  }
+
   @Test func shutdownFailsWhatIsUnderWayAndWhatComesLater() async throws {
     let server = try ScriptedServer { _ in .silence }
     defer { server.stop() }
@@ -261,7 +307,8 @@ import Testing
 
 /// Memory for a body, filled with 0xEE.
 @safe
-final class Memory {
+final class Memory: @unchecked Sendable {
+  // Sound because a test hands it to one transfer at a time and reads it after that.
   private let bytes: UnsafeMutableRawBufferPointer
 
   init(capacity: Int) {
@@ -270,6 +317,8 @@ final class Memory {
   }
 
   deinit { unsafe bytes.deallocate() }
+
+  func fill(_ value: UInt8) { unsafe _ = bytes.initializeMemory(as: UInt8.self, repeating: value) }
 
   var array: [UInt8] { unsafe Array(bytes) }
 

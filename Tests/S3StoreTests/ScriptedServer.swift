@@ -33,11 +33,19 @@ final class ScriptedServer: Sendable {
   let port: Int
   private let listener: Int32
   private let handler: Handler
+  private let slowness: UInt32
   private let seen = Mutex<[SeenRequest]>([])
 
-  init(_ handler: @escaping Handler) throws {
+  /// `slowness` makes it read at most 64 KiB in that many microseconds, with a small buffer.
+  init(slowness: UInt32 = 0, _ handler: @escaping Handler) throws {
     self.handler = handler
+    self.slowness = slowness
     let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0)
+    if slowness > 0 {
+      var bytes: Int32 = 64 << 10
+      // SAFETY: `bytes` is a local of the size given.
+      unsafe _ = setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &bytes, socklen_t(4))
+    }
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
     address.sin_addr.s_addr = in_addr_t(0x7F00_0001).bigEndian
@@ -77,7 +85,7 @@ final class ScriptedServer: Sendable {
   }
 
   private func serve(_ connection: Int32, _ index: Int) {
-    var input = Input(connection: connection)
+    var input = Input(connection: connection, slowness: slowness)
     while let request = input.nextRequest(connection: index) {
       seen.withLock { $0.append(request) }
       switch handler(request) {
@@ -129,10 +137,12 @@ struct ScriptError: Error, CustomStringConvertible {
 /// Reads requests from a connection.
 private struct Input {
   let connection: Int32
+  let slowness: UInt32
   var buffered: [UInt8] = []
 
   mutating func readMore() -> [UInt8] {
     var piece = [UInt8](repeating: 0, count: 64 << 10)
+    if slowness > 0 { usleep(slowness) }
     // SAFETY: the array has `piece.count` bytes and is not touched meanwhile.
     let count = unsafe recv(connection, &piece, piece.count, 0)
     guard count > 0 else { return [] }
