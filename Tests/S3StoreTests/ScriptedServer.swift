@@ -16,6 +16,8 @@ enum ScriptedAnswer: Sendable {
   case reply(Int, [String: String], [UInt8])
   /// Sends exactly these bytes and closes.
   case rawThenClose([UInt8])
+  /// Sends exactly these bytes and then nothing until the client goes away.
+  case rawThenSilence([UInt8])
   /// Closes with a reset, without a byte.
   case reset
   /// Sends nothing until the client goes away.
@@ -99,6 +101,10 @@ final class ScriptedServer: Sendable {
         // SAFETY: `option` is a local of the size given.
         unsafe _ = setsockopt(
           connection, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+        return
+      case .rawThenSilence(let bytes):
+        _ = write(connection, bytes)
+        while !input.readMore().isEmpty {}
         return
       case .silence:
         while !input.readMore().isEmpty {}
