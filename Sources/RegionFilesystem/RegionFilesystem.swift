@@ -109,7 +109,7 @@ public final class RegionFilesystem: FuseFilesystem {
     return FileAttributes(
       inode: inodeNumber(group, inode.id),
       mode: type | UInt32(inode.mode) & ~(settings.umask ?? 0),
-      linkCount: inode.kind == .directory ? 2 : 1,
+      linkCount: group.isUnlinked(inode.id) ? 0 : inode.kind == .directory ? 2 : 1,
       uid: settings.uid ?? inode.uid, gid: settings.gid ?? inode.gid, size: inode.size,
       blocks: blocks > 8 ? blocks - 8 : blocks, blockSize: 4096,
       accessed: FileTime(inode.accessed), modified: FileTime(inode.modified),

@@ -63,6 +63,11 @@ public final class Group: Sendable {
     var spaceWaiters: [@Sendable () -> Void] = []
     var lastCommitAt: Timestamp?
     var lastError: String?
+    /// The group lost its name: its uncommitted changes are nobody's loss.
+    var isAbandoned = false
+
+    /// Bytes that somebody would miss if they were never committed.
+    var bytesToCommit: UInt64 { isAbandoned ? 0 : push.uncommittedBytes }
   }
 
   /// The group.
@@ -96,6 +101,11 @@ public final class Group: Sendable {
   /// The inode, also if it was removed but is still open.
   public func inode(_ id: FileID) -> Inode? {
     state.withLock { $0.inode(id) }
+  }
+
+  /// The inode has lost its name and lives on only because it is open.
+  public func isUnlinked(_ id: FileID) -> Bool {
+    state.withLock { $0.unlinked[id] != nil || $0.isAbandoned }
   }
 
   /// The entry of a directory.

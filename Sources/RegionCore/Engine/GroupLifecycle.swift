@@ -216,7 +216,7 @@ extension Group {
       let isDone = state.withLock { state -> Bool? in
         switch state.role {
         case .follower: return true
-        case .stopped: return state.push.uncommittedBytes == 0
+        case .stopped: return state.bytesToCommit == 0
         case .writer, .claiming:
           state.push.isDraining = true
           return nil
@@ -246,7 +246,10 @@ extension Group {
   /// The group lost its name: what is open stays readable, nothing more is pushed, and the cache
   /// goes with the last close.
   public func abandon() {
-    state.withLock { stop(.notFound, reason: "it was removed", &$0) }
+    state.withLock { state in
+      stop(.notFound, reason: "it was removed", &state)
+      state.isAbandoned = true
+    }
   }
 
   /// Removes the group's cache after the last use.

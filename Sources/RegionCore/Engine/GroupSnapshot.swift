@@ -56,7 +56,7 @@ extension Group {
         return open.region.snapshot(path, uncommitted: state.push.uncommittedByFile[file] ?? 0, now)
       }
       return GroupSnapshot(
-        id: id, role: role, uncommittedBytes: state.push.uncommittedBytes,
+        id: id, role: role, uncommittedBytes: state.bytesToCommit,
         bytesInUpload: state.push.bytesInUpload,
         oldestUncommitted: state.push.oldestUncommitted.map { now.since($0) },
         commit: state.root.commit.number, committedAt: state.lastCommitAt,
@@ -76,7 +76,7 @@ extension Group {
   }
 
   /// Bytes that are not committed yet.
-  public var uncommittedBytes: UInt64 { state.withLock { $0.push.uncommittedBytes } }
+  public var uncommittedBytes: UInt64 { state.withLock { $0.bytesToCommit } }
 }
 
 extension Region {
