@@ -37,8 +37,8 @@ public struct MountListEntry: Equatable, Sendable {
     superOptions = Self.unescaped(fields[dash + 3])
   }
 
-  /// The kernel writes space, tab, newline and backslash as `\ooo`.
-  private static func unescaped(_ field: some StringProtocol) -> String {
+  /// The kernel and libmount write space, tab, newline and backslash as `\ooo`.
+  package static func unescaped(_ field: some StringProtocol) -> String {
     var bytes: [UInt8] = []
     var rest = Substring(field).utf8[...]
     while let byte = rest.popFirst() {

@@ -111,7 +111,8 @@ final class Daemon: Sendable {
       let directory = try ControlDirectory.prepare(environment: ProcessEnvironment.variables)
       return try ControlServer(
         directory: directory, mountID: mountID,
-        handler: DaemonControl(daemon: self, mountpoint: session.mountpoint, device: "\(session.mount.device)"))
+        handler: DaemonControl(
+          daemon: self, mountpoint: session.mountpoint, device: "\(session.mount.device)"))
     } catch {
       try session.unmount(.detach)
       throw FuseError(operation: "control socket", errno: EIO, detail: "\(error)")

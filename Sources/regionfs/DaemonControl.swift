@@ -155,7 +155,9 @@ final class BlockingOutcome: Sendable {
 enum MemoryReading {
   static func current() -> MemoryStatus {
     var status = MemoryStatus()
-    guard let file = try? LocalFile(path: "/proc/self/status", flags: O_RDONLY) else { return status }
+    guard let file = try? LocalFile(path: "/proc/self/status", flags: O_RDONLY) else {
+      return status
+    }
     let buffer = IOBuffer(capacity: 8192)
     buffer.count = (try? unsafe file.read(into: buffer.memory, at: 0)) ?? 0
     for line in String(decoding: buffer.array, as: UTF8.self).split(separator: "\n") {

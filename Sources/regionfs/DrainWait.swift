@@ -111,21 +111,11 @@ struct ProcessWatch {
 
   /// State and start time from `/proc/<pid>/stat` (fields 3 and 22 of proc_pid_stat(5)).
   private static func fields(of pid: Int32) -> (state: String, startTime: String)? {
-    guard pid > 0, let text = contents(of: "/proc/\(pid)/stat"),
+    guard pid > 0, let text = SmallFile.contents(of: "/proc/\(pid)/stat", limit: 4096),
       // The command's name may hold anything, also parentheses.
       let close = text.lastIndex(of: ")")
     else { return nil }
     let fields = text[text.index(after: close)...].split(separator: " ")
     return fields.count > 19 ? (String(fields[0]), String(fields[19])) : nil
-  }
-
-  private static func contents(of path: String) -> String? {
-    // SAFETY: open reads the path, and read fills the array of the size that is passed.
-    let number = unsafe open(path, O_RDONLY | O_CLOEXEC)
-    guard number >= 0 else { return nil }
-    defer { close(number) }
-    var bytes = [UInt8](repeating: 0, count: 4096)
-    let count = unsafe read(number, &bytes, bytes.count)
-    return count > 0 ? String(decoding: bytes[..<count], as: UTF8.self) : nil
   }
 }

@@ -82,7 +82,12 @@ struct MountCommand: ParsableCommand {
       readiness.failed(error.message)
       return ExitCode(ExitStatus.system)
     }
-    return runDaemon(configuration, readiness: readiness)
+    let code = runDaemon(configuration, readiness: readiness)
+    // fusermount3 -u, umount2(2) and a lost connection leave the entry behind.
+    if geteuid() == 0, !configuration.leavesMountTableAlone {
+      UserMountTable.removeStale(mountpoint: configuration.mountpoint)
+    }
+    return code
   }
 }
 

@@ -99,15 +99,19 @@ enum ConditionalWriteProbe {
     do throws(StoreError) {
       let works = try await isHonoured(store, key)
       try await store.delete(key)
-      guard works else { throw StoreError(.unsupported, operation: "PUT", object: store.address, detail: "") }
+      guard works else {
+        throw StoreError(.unsupported, operation: "PUT", object: store.address, detail: "")
+      }
     } catch {
       guard error.kind == .unsupported else { throw StackError(StoreAdvice.line(for: error)) }
       throw StackError(
-        "\(store.address) does not honour conditional writes (If-None-Match, If-Match), so two writers could destroy each other's data. Mount it read-only (-o ro), use a store that does, or, if nobody else will ever write there, -o unsafe_no_cas")
+        "\(store.address) does not honour conditional writes (If-None-Match, If-Match), so two writers could destroy each other's data. Mount it read-only (-o ro), use a store that does, or, if nobody else will ever write there, -o unsafe_no_cas"
+      )
     }
   }
 
-  private static func isHonoured(_ store: any ObjectStore, _ key: ObjectKey) async throws(StoreError)
+  private static func isHonoured(_ store: any ObjectStore, _ key: ObjectKey)
+    async throws(StoreError)
     -> Bool
   {
     let etag = try await store.put(key, body(), condition: .absent, priority: .demand)

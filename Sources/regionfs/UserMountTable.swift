@@ -1,3 +1,4 @@
+import Glibc
 import RegionControl
 
 /// util-linux's private table `/run/mount/utab`.
@@ -6,22 +7,52 @@ import RegionControl
 /// that nothing would wait for the drain.
 enum UserMountTable {
   private static let mountPaths = ["/usr/bin/mount", "/bin/mount"]
+  private static let umountPaths = ["/usr/bin/umount", "/bin/umount"]
+  private static let path = "/run/mount/utab"
 
-  /// Adds an entry for a mount that is there already: `mount -f -i -t fuse.regionfs -o _netdev`.
+  /// Makes the entry of a mount that is there already: `mount -f -i -t fuse.regionfs -o _netdev`.
   ///
   /// Failure only costs the progress display of a plain umount(8), so it is no error.
   static func add(mountpoint: String) {
-    guard let mount = Subprocess.firstExecutable(of: mountPaths),
-      let list = try? MountList.current(),
-      // The source must be the same text as in mountinfo, or libmount does not join the two.
-      let entry = list.entries.last(where: {
-        $0.mountpoint == mountpoint && $0.type == MountListEntry.regionfsType
-      })
+    // Left by a daemon that was killed; a second one of the same name would stay for ever.
+    remove(mountpoint: mountpoint)
+    // The source must be the same text as in mountinfo, or libmount does not join the two.
+    guard let mount = Subprocess.firstExecutable(of: mountPaths), let entry = entry(at: mountpoint)
     else { return }
     let arguments = [
       "-f", "-i", "-c", "-t", MountListEntry.regionfsType, "-o", "_netdev", entry.source,
       entry.mountpoint,
     ]
     _ = Subprocess.run(mount, arguments, timeout: .seconds(5))
+  }
+
+  /// Removes what a mount left that was not unmounted by umount(8); nothing while one is mounted.
+  static func removeStale(mountpoint: String) {
+    if entry(at: mountpoint) == nil { remove(mountpoint: mountpoint) }
+  }
+
+  /// `umount --fake` takes one entry out and needs no mount.
+  private static func remove(mountpoint: String) {
+    guard let umount = Subprocess.firstExecutable(of: umountPaths) else { return }
+    for _ in 0..<count(mountpoint: mountpoint) {
+      _ = Subprocess.run(
+        umount, ["--fake", "-i", "-c", "--", mountpoint], timeout: .seconds(5))
+    }
+  }
+
+  private static func entry(at mountpoint: String) -> MountListEntry? {
+    (try? MountList.current())?.entries.last {
+      $0.mountpoint == mountpoint && $0.type == MountListEntry.regionfsType
+    }
+  }
+
+  /// Entries with this target; at most 64 are looked for.
+  private static func count(mountpoint: String) -> Int {
+    guard let table = SmallFile.contents(of: path, limit: 1 << 20) else { return 0 }
+    let target = "TARGET=" + mountpoint
+    let entries = table.split(separator: "\n").filter { line in
+      line.split(separator: " ").contains { MountListEntry.unescaped($0) == target }
+    }
+    return min(64, entries.count)
   }
 }

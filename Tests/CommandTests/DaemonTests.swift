@@ -90,7 +90,23 @@ import Testing
     let again = try mount()
     #expect(again.status == 0, "\(again)")
     #expect(try stat(mountpoint).status == 0)
+    #expect(try userTable.split(separator: "TARGET=\(mountpoint) ").count <= 2)
     #expect(try regionfs("umount", mountpoint).status == 0)
+    #expect(try !userTable.contains("TARGET=\(mountpoint) "))
+  }
+
+  /// Entries of mounts that ended without umount(8) once stayed, one more with each mount.
+  @Test func tableEntryGoesWithAMountThatEndsOtherwise() throws {
+    defer { cleanUp() }
+    try #require(try mount().status == 0)
+    try ChildProcess.check(["fusermount3", "-u", mountpoint])
+    #expect(try regionfs("umount", mountpoint).status != 64)
+    let deadline = ContinuousClock.now + .seconds(10)
+    while try stat().status != 3, ContinuousClock.now < deadline { usleep(20_000) }
+    while try userTable.contains("TARGET=\(mountpoint) "), ContinuousClock.now < deadline {
+      usleep(5000)
+    }
+    #expect(try !userTable.contains("TARGET=\(mountpoint) "))
   }
 
   @Test func mountWithoutTableEntryLeavesTheTableAlone() throws {
