@@ -87,6 +87,7 @@ final class Puller: Sendable {
     }
     let plan = FetchPlan(located)
     let buffers = try await fetch(plan, priority)
+    precondition(buffers.count == plan.fetches.count, "one buffer for each fetch")
     for chunk in chunks { fill(region, chunk, plan.pieces[chunk] ?? [], buffers) }
     for buffer in buffers { engine.buffers.give(buffer) }
     let bytes = plan.fetches.reduce(0) { $0 + UInt64($1.range.count) }
@@ -98,16 +99,10 @@ final class Puller: Sendable {
   private func fetch(
     _ plan: FetchPlan, _ priority: TransferPriority
   ) async throws(RemoteError) -> [IOBuffer] {
-    if plan.fetches.count == 1 { return [try await fetch(plan.fetches[0], priority)] }
-    let results = await withTaskGroup(of: (Int, Result<IOBuffer, RemoteError>).self) { group in
+    if plan.fetches.count == 1 { return [try await result(plan.fetches[0], priority).get()] }
+    let results = await withTaskGroup { group in
       for (index, fetch) in plan.fetches.enumerated() {
-        group.addTask {
-          do throws(RemoteError) {
-            return (index, .success(try await self.fetch(fetch, priority)))
-          } catch {
-            return (index, .failure(error))
-          }
-        }
+        group.addTask { (index, await self.result(fetch, priority)) }
       }
       var results: [Int: Result<IOBuffer, RemoteError>] = [:]
       for await (index, result) in group { results[index] = result }
@@ -115,23 +110,30 @@ final class Puller: Sendable {
     }
     var buffers: [IOBuffer] = []
     for index in plan.fetches.indices {
-      if let result = results[index] { buffers.append(try result.get()) }
+      guard let result = results[index] else { preconditionFailure("a fetch has no result") }
+      buffers.append(try result.get())
     }
     return buffers
   }
 
-  private func fetch(
+  private func result(
     _ fetch: FetchPlan.Fetch, _ priority: TransferPriority
-  ) async throws(RemoteError) -> IOBuffer {
+  ) async -> Result<IOBuffer, RemoteError> {
     let key = objects.segmentKey(fetch.segment)
     for _ in 0..<GroupObjects.damagedAttempts {
       let buffer = engine.buffers.take(fetch.range.count)
-      _ = try await objects.get(key, range: fetch.range, into: buffer, priority: priority)
-      if Self.isIntact(buffer, fetch) { return buffer }
+      do throws(RemoteError) {
+        _ = try await objects.get(key, range: fetch.range, into: buffer, priority: priority)
+      } catch {
+        return .failure(error)
+      }
+      if Self.isIntact(buffer, fetch) { return .success(buffer) }
       engine.log(.warning, "\(objects.address(key)): bytes \(fetch.range) arrived damaged, asking again")
       engine.buffers.give(buffer)
     }
-    throw .damaged(object: objects.address(key), FormatError(.checksum, what: "segment payload"))
+    return .failure(
+      .damaged(
+        object: objects.address(key), FormatError(.checksum, what: "segment payload")))
   }
 
   private static func isIntact(_ buffer: IOBuffer, _ fetch: FetchPlan.Fetch) -> Bool {

@@ -28,42 +28,48 @@ struct TreeLoader {
   }
 
   private func tables(_ root: Root) async -> Result<[SegmentTable], RemoteError> {
-    await all(root.tail) { (reference) async throws(RemoteError) in
-      try await objects.table(reference, geometry: root.geometry)
+    await all(root.tail) { reference in
+      do throws(RemoteError) {
+        return .success(try await objects.table(reference, geometry: root.geometry))
+      } catch {
+        return .failure(error)
+      }
     }
   }
 
   private func inodes(_ pages: [CheckpointIndex.NamePageEntry]) async throws(RemoteError) -> [Inode] {
-    let pages = try await all(pages) { (entry) async throws(RemoteError) -> NamePage in
-      let bytes = try await objects.page(entry.page, what: "name page", priority: .demand)
-      return try objects.parsing(objects.mapKey(entry.page.object)) { () throws(FormatError) in
-        try CheckpointCodec.decodeNamePage(bytes)
-      }
-    }.get()
+    let pages = try await all(pages) { await namePage($0) }.get()
     return pages.flatMap(\.inodes)
   }
 
+  private func namePage(_ entry: CheckpointIndex.NamePageEntry) async -> Result<NamePage, RemoteError> {
+    do throws(RemoteError) {
+      let bytes = try await objects.page(entry.page, what: "name page", priority: .demand)
+      return .success(
+        try objects.parsing(objects.mapKey(entry.page.object)) { () throws(FormatError) in
+          try CheckpointCodec.decodeNamePage(bytes)
+        })
+    } catch {
+      return .failure(error)
+    }
+  }
+
+  /// Requests of one load at a time.
+  private static let width = 16
+
   /// Runs `body` for all items, several at a time; the results in order, or the first error.
+  ///
+  /// Results travel as values: errors thrown inside a task group's closure come out wrong in
+  /// optimised builds (Swift 6.3.1).
   private func all<Item: Sendable, Value: Sendable>(
-    _ items: [Item], _ body: @escaping @Sendable (Item) async throws(RemoteError) -> Value
+    _ items: [Item], _ body: @escaping @Sendable (Item) async -> Result<Value, RemoteError>
   ) async -> Result<[Value], RemoteError> {
-    let width = 16
-    return await withTaskGroup(of: (Int, Result<Value, RemoteError>).self) { group in
+    await withTaskGroup { group in
       var results: [Int: Value] = [:]
-      var next = 0
-      func addOne() {
-        guard next < items.count else { return }
-        let (at, item) = (next, items[next])
-        next += 1
-        group.addTask {
-          do throws(RemoteError) {
-            return (at, .success(try await body(item)))
-          } catch {
-            return (at, .failure(error))
-          }
-        }
+      for (at, item) in items.prefix(Self.width).enumerated() {
+        group.addTask { (at, await body(item)) }
       }
-      for _ in 0..<width { addOne() }
+      var next = Self.width
       while let (at, result) = await group.next() {
         switch result {
         case .success(let value): results[at] = value
@@ -71,7 +77,11 @@ struct TreeLoader {
           group.cancelAll()
           return .failure(error)
         }
-        addOne()
+        if next < items.count {
+          let (index, item) = (next, items[next])
+          next += 1
+          group.addTask { (index, await body(item)) }
+        }
       }
       return .success(items.indices.compactMap { results[$0] })
     }
