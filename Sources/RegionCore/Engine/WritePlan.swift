@@ -25,7 +25,7 @@ struct WritePlan {
   }
 
   /// The pages' new content: the caller's own bytes where they are whole pages.
-  struct Image {
+  @safe struct Image {
     /// Keeps a merged copy alive; nil where `bytes` are the caller's.
     let owner: IOBuffer?
     let bytes: UnsafeRawBufferPointer

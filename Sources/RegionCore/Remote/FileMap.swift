@@ -59,6 +59,8 @@ struct FileMap: Sendable {
 
   /// `extents` with `new` over them, in order.
   static func overlay(_ new: Extent, on extents: [Extent]) -> [Extent] {
+    // The frequent case: behind all others.
+    if let last = extents.last, last.pages.upperBound <= new.firstPage { return extents + [new] }
     var result = subtract(new.pages, from: extents)
     let at = result.firstIndex { $0.firstPage > new.firstPage } ?? result.endIndex
     result.insert(new, at: at)

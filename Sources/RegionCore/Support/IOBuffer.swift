@@ -19,8 +19,16 @@ import Glibc
     self.capacity = capacity
     self.count = 0
     // SAFETY: freed in `deinit`, nowhere else; never handed out beyond the object's life.
-    unsafe base = UnsafeMutableRawPointer.allocate(byteCount: max(capacity, 1), alignment: 4096)
+    let alignment = capacity >= Self.hugePage ? Self.hugePage : 4096
+    unsafe base = UnsafeMutableRawPointer.allocate(byteCount: max(capacity, 1), alignment: alignment)
+    if capacity >= Self.hugePage {
+      // Advice only: the first touch of a large buffer takes one fault instead of 512.
+      unsafe madvise(base, capacity & ~(Self.hugePage - 1), 14 /* MADV_HUGEPAGE */)
+    }
   }
+
+  /// Size of a transparent huge page, in bytes.
+  private static let hugePage = 2 << 20
 
   /// A buffer holding a copy of `bytes`, full.
   public convenience init(_ bytes: [UInt8]) {
