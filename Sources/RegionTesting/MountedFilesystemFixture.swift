@@ -64,13 +64,17 @@ public final class MountedFilesystem {
 
   /// The daemon's process id while it runs.
   public var pid: pid_t? { daemon?.isRunning == true ? daemon?.pid : nil }
-  /// What the daemon wrote to standard error.
+  /// What the daemon wrote to standard error since it was started last.
   public var log: String { daemon?.errors ?? "" }
+  /// The same of all daemons of this mount.
+  public var fullLog: String { formerLogs + log }
+  private var formerLogs = ""
 
   /// Starts the daemon and waits until the mount answers.
   ///
   /// - Throws: `ProcessFailure` with what the daemon said, if it ends or does not get ready.
   public func mount(timeout: Duration = .seconds(20)) throws(ProcessFailure) {
+    formerLogs += log
     let process = try BackgroundProcess(command, environment: environment)
     daemon = process
     let deadline = ContinuousClock.now + timeout
@@ -103,11 +107,20 @@ public final class MountedFilesystem {
     guard let daemon else { return }
     let result = try daemon.waitForExit(timeout: timeout)
     guard result.succeeded else { throw ProcessFailure("after unmount: \(result)") }
+    formerLogs += log
     self.daemon = nil
   }
 
   /// SIGKILL of the daemon. The mount stays behind, dead.
-  public func kill() { daemon?.kill() }
+  ///
+  /// - Throws: `ProcessFailure` if it does not die.
+  public func kill() throws(ProcessFailure) {
+    guard let daemon else { return }
+    daemon.kill()
+    if daemon.isRunning {
+      throw ProcessFailure("SIGKILL does not end the daemon: \(daemon.kernelStacks)")
+    }
+  }
 
   /// Sends the daemon a signal.
   public func signal(_ number: Int32) { daemon?.signal(number) }
@@ -144,10 +157,11 @@ public final class MountedFilesystem {
     return String(decoding: table, as: Unicode.UTF8.self).contains(" \(mountpoint) ")
   }
 
-  /// A stat of the root comes back. In a child, for the mount may hang.
+  /// A statfs of the mount comes back, and not from the directory beneath (a dead mount is taken
+  /// away before the new one comes). In a child, for the mount may hang.
   private var answers: Bool {
-    let result = try? ChildProcess.run(["stat", "-f", mountpoint], timeout: .seconds(5))
-    return result?.succeeded == true
+    let command = ["stat", "-f", "-c", "%T", mountpoint]
+    return (try? ChildProcess.run(command, timeout: .seconds(5)))?.output == "fuseblk\n"
   }
 
   /// Removes the mount and the daemon by force, in whatever state they are.

@@ -73,7 +73,7 @@ extension EndToEnd {
         try ChildProcess.check(["fusermount3", "-u", mounted.mountpoint])
         ChildProcess.pause(.seconds(2))
         #expect(mounted.pid != nil, "a daemon whose mount is gone stays until it has drained")
-        mounted.kill()
+        try mounted.kill()
         try proxy.clearRules()
         try mounted.mount()
         try Programs.run("pattern.py", ["verify", mounted.mountpoint + "/f"] + Self.pattern)
@@ -92,7 +92,7 @@ extension EndToEnd {
         try Programs.run("pattern.py", ["write", file] + Self.pattern)
         let touched = ["--pages", "2000", "--seed", "4", "--touch", "100"]
         try Programs.run("pattern.py", ["map", file, "--msync"] + touched)
-        mounted.kill()
+        try mounted.kill()
       }
       // Host and cache are lost; what msync answered for is in the store.
       try store.mounted("elsewhere", options: ["ro"]) { other in
@@ -109,7 +109,7 @@ extension EndToEnd {
         let environment = ["REGIONFS_RUNTIME_DIR": try store.scratch.directory("run")]
         try ChildProcess.check(
           [Products.path("regionfs"), "sync", mounted.mountpoint], environment: environment)
-        mounted.kill()
+        try mounted.kill()
       }
       try store.mounted("elsewhere", options: ["ro"]) { other in
         try Programs.run("pattern.py", ["verify", other.mountpoint + "/f"] + Self.pattern)

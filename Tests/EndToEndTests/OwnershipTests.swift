@@ -46,7 +46,7 @@ extension EndToEnd {
         let touched = ["--pages", "200", "--seed", "2", "--touch", "50"]
         try first.waitUntilCommitted()
         try Programs.run("pattern.py", ["map", first.mountpoint + "/f", "--msync"] + touched)
-        first.kill()
+        try first.kill()
         // A claim ends by a drained release or an explicit takeover, never by a clock.
         try store.mounted("second") { second in
           let refused = try ChildProcess.run(["sh", "-c", "echo x >> \(second.mountpoint)/f"])

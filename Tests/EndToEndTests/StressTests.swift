@@ -20,7 +20,7 @@ extension EndToEnd {
         check: { try ChildProcess.check(arguments($0) + ["--verify_only"]) })
     }
 
-    /// Stressors with their arguments; a second and a half each.
+    /// Stressors with their arguments; two seconds each.
     static let stressors: [[String]] = [
       ["mmap", "--mmap-file", "--mmap-bytes", "32m"],
       ["mmap", "--mmap-file", "--mmap-async", "--mmap-odirect", "--mmap-bytes", "16m"],
@@ -49,7 +49,7 @@ extension EndToEnd {
         for stressor in Self.stressors where try Self.isKnown(stressor[0]) {
           let command =
             ["stress-ng", "--\(stressor[0])", "2"] + stressor.dropFirst()
-            + ["--timeout", "1500ms", "--verify", "--temp-path", directory, "--no-rand-seed"]
+            + ["--timeout", "2", "--verify", "--temp-path", directory, "--no-rand-seed"]
           let result = try ChildProcess.run(command, timeout: .seconds(60))
           // 3: the stressor cannot run here; 4: not supported by the kernel.
           #expect([0, 3, 4].contains(result.status), "\(result)")

@@ -64,8 +64,12 @@ struct TestStore {
   ) throws -> Result {
     let mounted = try filesystem(name, options: options, through: proxy)
     defer { mounted.cleanUp() }
-    try mounted.mount()
-    return try body(mounted)
+    do {
+      try mounted.mount()
+      return try body(mounted)
+    } catch {
+      throw ProcessFailure("\(error)\nThe daemon's log ends:\n\(mounted.fullLog.suffix(3000))")
+    }
   }
 
   /// Writes with one mount; checks with the same one after a remount, and with another one whose

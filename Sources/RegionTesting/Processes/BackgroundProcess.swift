@@ -99,7 +99,7 @@ public final class BackgroundProcess: @unchecked Sendable {
     var pause: UInt32 = 1000
     while isRunning {
       guard ContinuousClock.now < deadline else {
-        throw ProcessFailure("still runs after \(timeout): \(result)")
+        throw ProcessFailure("still runs after \(timeout): \(result)\n\(kernelStacks)")
       }
       usleep(pause)
       pause = min(pause * 2, 20_000)
@@ -117,6 +117,16 @@ public final class BackgroundProcess: @unchecked Sendable {
     guard isRunning else { return }
     _ = Glibc.kill(-pid, SIGKILL)
     for _ in 0..<1000 where isRunning { usleep(5000) }
+  }
+
+  /// Where each thread of the process and of its group's others waits in the kernel (as root), to
+  /// explain one that does not end.
+  public var kernelStacks: String {
+    let script = """
+      for p in $(pgrep -g \(pid)); do for t in /proc/$p/task/*; do
+      echo "$t $(cat $t/comm) $(grep State $t/status)"; cat $t/stack; done; done
+      """
+    return (try? ChildProcess.run(["sh", "-c", script], timeout: .seconds(10)))?.output ?? ""
   }
 
   private var result: ProcessResult {
