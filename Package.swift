@@ -46,7 +46,8 @@ let package = Package(
     .target(name: "DirectoryStore", dependencies: ["RegionCore"], swiftSettings: settings),
 
     .target(
-      name: "RegionFilesystem", dependencies: ["CLinux", "FuseKit", "RegionCore"], swiftSettings: settings),
+      name: "RegionFilesystem", dependencies: ["CLinux", "FuseKit", "RegionCore"],
+      swiftSettings: settings),
     .target(name: "RegionControl", swiftSettings: settings),
     .target(name: "RegionOptions", swiftSettings: settings),
 

@@ -41,7 +41,8 @@ extension RegionFilesystem {
     reply: consuming CreateReply
   ) {
     let box = ReplyBox(reply)
-    make(NewInode(kind: .file, mode: mode, caller: caller), name, in: parent) { [self] group, inode in
+    make(NewInode(kind: .file, mode: mode, caller: caller), name, in: parent) {
+      [self] group, inode in
       do throws(RegionError) {
         let opened = try group.open(inode.id, writable: true)
         let file = OpenFile(group: group, region: opened.region, isWritable: true)
@@ -65,7 +66,9 @@ extension RegionFilesystem {
     if isWritable || flags & O_TRUNC != 0 {
       asWriter(node.group) { [self] () throws(RegionError) in
         try open(node, writable: isWritable, truncating: flags & O_TRUNC != 0, box)
-      } orElse: { box.take()?.error($0) }
+      } orElse: {
+        box.take()?.error($0)
+      }
     } else if node.group.isWriter {
       openForReading(node, box)
     } else {
@@ -97,13 +100,19 @@ extension RegionFilesystem {
       }
       let file = OpenFile(group: node.group, region: region, isWritable: writable)
       let handle = file.handle
-      if !reply.opened(OpenFlags(handle: handle, keepCache: opened.keepCache)) { self.close(handle) }
+      if !reply.opened(OpenFlags(handle: handle, keepCache: opened.keepCache)) {
+        self.close(handle)
+      }
     }
     if truncating {
       if box.withReply({ $0.clearsPrivileges }) == true {
         clearPrivileges(of: node.file, in: node.group)
       }
-      return change(node.group, region) { node.group.resize(region, to: 0) } answer: { answer($0) }
+      return change(node.group, region) {
+        node.group.resize(region, to: 0)
+      } answer: {
+        answer($0)
+      }
     }
     switch engine.settings.pull {
     case .background: region.pullAll(reason: "pull=background")
@@ -184,7 +193,9 @@ extension RegionFilesystem {
       } answer: { code in
         if code == 0 { box.take()?.written(count) } else { box.take()?.error(code) }
       }
-    } orElse: { box.take()?.error($0) }
+    } orElse: {
+      box.take()?.error($0)
+    }
   }
 
   /// Takes set-id bits away before the unprivileged change content.
@@ -247,7 +258,9 @@ extension RegionFilesystem {
     }
     asWriter(file.group) { [self] () throws(RegionError) in
       change(file.group, file.region, attempt) { box.take()?.error($0) }
-    } orElse: { box.take()?.error($0) }
+    } orElse: {
+      box.take()?.error($0)
+    }
   }
 
   /// FUSE_LSEEK with SEEK_DATA or SEEK_HOLE.

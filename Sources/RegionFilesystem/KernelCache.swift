@@ -26,7 +26,8 @@ public final class KernelCache: Sendable {
     self.filesystem = filesystem
     self.mountpoint = mountpoint
     // The kernel's encoding of small device numbers (makedev(3)).
-    self.device = UInt64(device.major) << 8 | UInt64(device.minor & 0xff)
+    self.device =
+      UInt64(device.major) << 8 | UInt64(device.minor & 0xff)
       | UInt64(device.minor & ~0xff) << 12
     self.interval = interval
   }
@@ -61,7 +62,8 @@ public final class KernelCache: Sendable {
     let descriptor = unsafe bytes.withUnsafeBufferPointer { bytes -> Int32 in
       // SAFETY: NUL-terminated, used during the call only.
       guard let start = bytes.baseAddress else { return -1 }
-      return unsafe UnsafeRawPointer(start).withMemoryRebound(to: CChar.self, capacity: bytes.count) {
+      return unsafe UnsafeRawPointer(start).withMemoryRebound(to: CChar.self, capacity: bytes.count)
+      {
         unsafe open($0, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
       }
     }

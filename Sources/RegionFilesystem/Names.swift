@@ -57,7 +57,9 @@ extension RegionFilesystem {
       } else {
         answer(0)
       }
-    } orElse: { box.take()?.error($0) }
+    } orElse: {
+      box.take()?.error($0)
+    }
   }
 
   private func change(
@@ -96,7 +98,9 @@ extension RegionFilesystem {
   {
     guard size <= Limits.regionSize else { throw .tooLarge }
     let region = try node.group.open(node.file, writable: true).region
-    change(node.group, region) { node.group.resize(region, to: size) } answer: { code in
+    change(node.group, region) {
+      node.group.resize(region, to: size)
+    } answer: { code in
       node.group.close(node.file, writable: true)
       answer(code)
     }
@@ -133,7 +137,8 @@ extension RegionFilesystem {
     _ parent: NodeID, name: [UInt8], target: [UInt8], caller: Caller, reply: consuming EntryReply
   ) {
     make(
-      NewInode(kind: .symlink, mode: 0o777, caller: caller, target: target), name, in: parent, reply)
+      NewInode(kind: .symlink, mode: 0o777, caller: caller, target: target), name, in: parent, reply
+    )
   }
 
   /// FUSE_MKNOD of a regular file.
@@ -171,7 +176,9 @@ extension RegionFilesystem {
           uid: new.caller.uid, gid: new.caller.gid, target: new.target, at: now)
       }
       done(node.group, inode)
-    } orElse: { fail($0) }
+    } orElse: {
+      fail($0)
+    }
   }
 
   /// FUSE_LINK: there are no hard links.
@@ -209,7 +216,9 @@ extension RegionFilesystem {
         try namespace.remove(name, in: node.file, directory: directory, at: now)
       }
       box.take()?.success()
-    } orElse: { box.take()?.error($0) }
+    } orElse: {
+      box.take()?.error($0)
+    }
   }
 
   /// renameat2's flags.
@@ -256,6 +265,8 @@ extension RegionFilesystem {
         return ((), plan.changes)
       }
       box.take()?.success()
-    } orElse: { box.take()?.error($0) }
+    } orElse: {
+      box.take()?.error($0)
+    }
   }
 }

@@ -194,6 +194,7 @@ extension FileTime {
 extension Timestamp {
   init(_ time: FileTime) {
     let (product, overflow) = time.seconds.multipliedReportingOverflow(by: 1_000_000_000)
-    self.init(nanoseconds: overflow ? (time.seconds < 0 ? .min : .max) : product &+ time.nanoseconds)
+    self.init(
+      nanoseconds: overflow ? (time.seconds < 0 ? .min : .max) : product &+ time.nanoseconds)
   }
 }

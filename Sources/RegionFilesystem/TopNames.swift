@@ -42,7 +42,8 @@ extension RegionFilesystem {
     do throws(RemoteError) {
       guard let (record, etag) = try await catalogue.record(name) else {
         groups.removeTop(name)
-        throw .store(StoreError(.notFound, operation: "GET", object: "\(name)", detail: "no such name"))
+        throw .store(
+          StoreError(.notFound, operation: "GET", object: "\(name)", detail: "no such name"))
       }
       let group = try await load(record)
       await group.refresh(maxAge: Self.nameAge)
@@ -261,7 +262,8 @@ extension RegionFilesystem {
       try await catalogue.remove(old)
     } catch {
       // Both names stand for the group until the old one is removed; the higher serial counts.
-      engine.log(.error, "renamed \(old) to \(new), but the old name could not be removed: \(error)")
+      engine.log(
+        .error, "renamed \(old) to \(new), but the old name could not be removed: \(error)")
       throw error.regionError
     }
   }

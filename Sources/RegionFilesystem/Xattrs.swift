@@ -52,7 +52,9 @@ extension RegionFilesystem {
         inode.changed = now
       }
       box.take()?.success()
-    } orElse: { box.take()?.error($0) }
+    } orElse: {
+      box.take()?.error($0)
+    }
   }
 
   /// FUSE_GETXATTR.

@@ -281,7 +281,8 @@ def sparse_1_tib(bench):
     for number in range(bench.rounds + 1):
         mount = bench.keep(Mount(bench.work, "sparse", store))
         region = f"{mount.point}/region-{number}"
-        os.truncate(os.open(region, os.O_RDWR | os.O_CREAT), 1024 * GIB)
+        with open(region, "wb") as file:
+            file.truncate(1024 * GIB)
         peaks.append(mount.peak_memory())
         mount.unmount()
         mount.mount()

@@ -94,7 +94,8 @@ extension Group {
 extension CheckpointIndex {
   /// Whether any page lies in the object.
   func refers(to object: ObjectID) -> Bool {
-    mapPages.contains { $0.page.object == object } || namePages.contains { $0.page.object == object }
+    mapPages.contains { $0.page.object == object }
+      || namePages.contains { $0.page.object == object }
   }
 }
 

@@ -125,7 +125,10 @@ public final class Group: Sendable {
   /// Number of inodes and bytes of all files.
   public var totals: (inodes: Int, bytes: UInt64) {
     state.withLock { state in
-      (state.namespace.count, state.namespace.all.reduce(0) { $0 + ($1.kind == .file ? $1.size : 0) })
+      (
+        state.namespace.count,
+        state.namespace.all.reduce(0) { $0 + ($1.kind == .file ? $1.size : 0) }
+      )
     }
   }
 
@@ -180,7 +183,9 @@ public final class Group: Sendable {
       ) { header in
         Self.trust(header, root: root, lineage: lineage, tail: tail)
       }
-      let puller = Puller(objects: objects, map: map) { [weak self] in await self?.refresh(maxAge: .zero) }
+      let puller = Puller(objects: objects, map: map) { [weak self] in
+        await self?.refresh(maxAge: .zero)
+      }
       let region = try Region(
         file: inode.id, size: inode.size, engine: engine, map: map, puller: puller, cached: cached)
       state.regions[inode.id] = OpenRegion(region: region)

@@ -136,7 +136,8 @@ extension Group {
       state.checkedAt = engine.clock.now
       let isContinued = root.history.contains(old.commit)
       for region in regions {
-        let changed = isContinued ? state.tail.ranges(of: region.file, after: old.commit.number) : nil
+        let changed =
+          isContinued ? state.tail.ranges(of: region.file, after: old.commit.number) : nil
         drop(changed ?? [0..<Limits.regionSize >> geometry.chunkShift], of: region)
         follow(region, state)
       }

@@ -46,7 +46,8 @@ final class Puller: Sendable {
   static func batches(of chunks: [ChunkIndex], limit: Int) -> [[ChunkIndex]] {
     var batches: [[ChunkIndex]] = []
     for chunk in chunks {
-      if let last = batches.last?.last, last + 1 == chunk, batches[batches.count - 1].count < limit {
+      if let last = batches.last?.last, last + 1 == chunk, batches[batches.count - 1].count < limit
+      {
         batches[batches.count - 1].append(chunk)
       } else {
         batches.append([chunk])
@@ -128,7 +129,8 @@ final class Puller: Sendable {
         return .failure(error)
       }
       if Self.isIntact(buffer, fetch) { return .success(buffer) }
-      engine.log(.warning, "\(objects.address(key)): bytes \(fetch.range) arrived damaged, asking again")
+      engine.log(
+        .warning, "\(objects.address(key)): bytes \(fetch.range) arrived damaged, asking again")
       engine.buffers.give(buffer)
     }
     return .failure(

@@ -244,7 +244,8 @@ extension Group {
     for retry in room { retry() }
   }
 
-  func remote<Value>(_ body: () async throws(RemoteError) -> Value) async throws(PushError) -> Value {
+  func remote<Value>(_ body: () async throws(RemoteError) -> Value) async throws(PushError) -> Value
+  {
     do throws(RemoteError) { return try await body() } catch { throw .remote(error) }
   }
 }

@@ -96,7 +96,8 @@ public final class Region: Sendable {
 
   /// Reads into `buffer` if all chunks it touches are present. No lock, no allocation (but for the
   /// one read in a window that extends the read-ahead).
-  public func readPresent(_ offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) -> HitResult {
+  public func readPresent(_ offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) -> HitResult
+  {
     let size = currentSize.load(ordering: .relaxed)
     guard offset < size else { return .bytes(0) }
     let end = min(offset + UInt64(buffer.count), size)
@@ -226,7 +227,8 @@ public final class Region: Sendable {
 
   /// Whether the part of `chunk` within `bytes` is valid in the data file. Settles chunks of which
   /// it is known that they are zero.
-  private func isReadable(_ chunk: ChunkIndex, _ bytes: Range<UInt64>, _ state: inout State) -> Bool {
+  private func isReadable(_ chunk: ChunkIndex, _ bytes: Range<UInt64>, _ state: inout State) -> Bool
+  {
     if chunks.isPresent(chunk) { return true }
     if state.filling.contains(chunk) { return false }
     if isZero(chunk, state) {

@@ -26,7 +26,8 @@ extension Region {
     let chunk = geometry.chunk(ofPage: page)
     if chunks.isPresent(chunk) { return true }
     return state.withLock { state in
-      if let pages = state.partial[chunk], pages.contains(Int(page - geometry.firstPage(of: chunk))) {
+      if let pages = state.partial[chunk], pages.contains(Int(page - geometry.firstPage(of: chunk)))
+      {
         return true
       }
       return state.zeroed.contains(chunk) || map.known(file, chunk)?.isEmpty == true

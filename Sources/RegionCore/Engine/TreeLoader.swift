@@ -37,12 +37,15 @@ struct TreeLoader {
     }
   }
 
-  private func inodes(_ pages: [CheckpointIndex.NamePageEntry]) async throws(RemoteError) -> [Inode] {
+  private func inodes(_ pages: [CheckpointIndex.NamePageEntry]) async throws(RemoteError) -> [Inode]
+  {
     let pages = try await all(pages) { await namePage($0) }.get()
     return pages.flatMap(\.inodes)
   }
 
-  private func namePage(_ entry: CheckpointIndex.NamePageEntry) async -> Result<NamePage, RemoteError> {
+  private func namePage(_ entry: CheckpointIndex.NamePageEntry) async -> Result<
+    NamePage, RemoteError
+  > {
     do throws(RemoteError) {
       let bytes = try await objects.page(entry.page, what: "name page", priority: .demand)
       return .success(

@@ -47,15 +47,19 @@ struct WritePlan {
     let start = pages.lowerBound << Geometry.pageShift
     for page in Set([0, pages.count - 1]) {
       let at = page << Int(Geometry.pageShift)
-      let target = unsafe UnsafeMutableRawBufferPointer(rebasing: memory[at..<at + Geometry.pageSize])
+      let target = unsafe UnsafeMutableRawBufferPointer(
+        rebasing: memory[at..<at + Geometry.pageSize])
       unsafe target.initializeMemory(as: UInt8.self, repeating: 0)
       let pageStart = start + UInt64(at)
-      guard pageStart < size, mergedPages.contains(pages.lowerBound + UInt64(page)) else { continue }
+      guard pageStart < size, mergedPages.contains(pages.lowerBound + UInt64(page)) else {
+        continue
+      }
       let known = Int(min(UInt64(Geometry.pageSize), size - pageStart))
       _ = try unsafe region.data.read(into: target.prefixBytes(known), at: pageStart)
     }
     let skip = Int(offset - start)
-    unsafe UnsafeMutableRawBufferPointer(rebasing: memory[skip..<skip + count]).copyMemory(from: source)
+    unsafe UnsafeMutableRawBufferPointer(rebasing: memory[skip..<skip + count]).copyMemory(
+      from: source)
     return unsafe Image(owner: buffer, bytes: buffer.bytes)
   }
 

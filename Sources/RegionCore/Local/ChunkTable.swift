@@ -130,7 +130,8 @@ import Synchronization
   /// Chunks of `range` whose leaf exists, i.e. that may be present.
   func touched(in range: Range<ChunkIndex>) -> [Range<ChunkIndex>] {
     guard !range.isEmpty else { return [] }
-    let slots = Int(range.lowerBound >> Self.leafShift)...Int((range.upperBound - 1) >> Self.leafShift)
+    let slots =
+      Int(range.lowerBound >> Self.leafShift)...Int((range.upperBound - 1) >> Self.leafShift)
     return slots.filter { unsafe $0 < topCount && leaf($0) != nil }.map {
       (UInt64($0) << Self.leafShift..<UInt64($0 + 1) << Self.leafShift).clamped(to: range)
     }

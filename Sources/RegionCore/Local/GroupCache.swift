@@ -164,7 +164,9 @@ struct Lineage: Hashable, Sendable {
   }
 
   init?(text bytes: [UInt8]) {
-    let words = String(decoding: bytes, as: UTF8.self).split(whereSeparator: { $0 == " " || $0 == "\n" })
+    let words = String(decoding: bytes, as: UTF8.self).split(whereSeparator: {
+      $0 == " " || $0 == "\n"
+    })
     guard words.count == 7, words[0] == "regionfs-lineage", words[1] == "1",
       let since = UInt64(words[2]), let sinceNonce = Nonce(words[3]), let until = UInt64(words[4]),
       let untilNonce = Nonce(words[5]), let log = LogID(words[6])

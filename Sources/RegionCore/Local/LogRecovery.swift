@@ -116,7 +116,8 @@ extension WriteLog {
   {
     let buffer = IOBuffer(capacity: range.count)
     do throws(LocalError) {
-      buffer.count = try unsafe file.read(into: buffer.memory.prefixBytes(range.count), at: range.lowerBound)
+      buffer.count = try unsafe file.read(
+        into: buffer.memory.prefixBytes(range.count), at: range.lowerBound)
     } catch {
       throw FormatError(.invalid(error.description), what: "log")
     }

@@ -103,7 +103,8 @@ final class WriteLog {
     if unsynced.last !== file { unsynced.append(file) }
     chain = newChain
     nextSequence += 1
-    let location = payload.count == 0 ? nil : LogLocation(file: file, offset: start + UInt64(head.count))
+    let location =
+      payload.count == 0 ? nil : LogLocation(file: file, offset: start + UInt64(head.count))
     entries.append(LogEntry(sequence: sequence, length: length, record: record, payload: location))
   }
 

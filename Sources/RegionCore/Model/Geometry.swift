@@ -29,7 +29,9 @@ public struct Geometry: Hashable, Sendable {
   /// The chunk that holds `page`.
   public func chunk(ofPage page: PageIndex) -> ChunkIndex { page >> (chunkShift - Self.pageShift) }
   /// The first page of `chunk`.
-  public func firstPage(of chunk: ChunkIndex) -> PageIndex { chunk << (chunkShift - Self.pageShift) }
+  public func firstPage(of chunk: ChunkIndex) -> PageIndex {
+    chunk << (chunkShift - Self.pageShift)
+  }
   /// The pages of `chunk`.
   public func pages(of chunk: ChunkIndex) -> Range<PageIndex> {
     firstPage(of: chunk)..<firstPage(of: chunk + 1)
@@ -48,7 +50,9 @@ public struct Geometry: Hashable, Sendable {
   }
   /// The chunks that `pages` touches; empty for an empty range.
   public func chunks(touchingPages pages: Range<PageIndex>) -> Range<ChunkIndex> {
-    guard !pages.isEmpty else { return chunk(ofPage: pages.lowerBound)..<chunk(ofPage: pages.lowerBound) }
+    guard !pages.isEmpty else {
+      return chunk(ofPage: pages.lowerBound)..<chunk(ofPage: pages.lowerBound)
+    }
     return chunk(ofPage: pages.lowerBound)..<chunk(ofPage: pages.upperBound - 1) + 1
   }
   /// Pages needed for `size` bytes.
@@ -57,6 +61,7 @@ public struct Geometry: Hashable, Sendable {
   }
   /// The pages that `bytes` touches.
   public static func pages(touching bytes: Range<UInt64>) -> Range<PageIndex> {
-    bytes.lowerBound >> pageShift..<max(bytes.lowerBound >> pageShift, pageCount(ofBytes: bytes.upperBound))
+    bytes.lowerBound
+      >> pageShift..<max(bytes.lowerBound >> pageShift, pageCount(ofBytes: bytes.upperBound))
   }
 }

@@ -21,7 +21,9 @@ public final class GroupCatalogue: Sendable {
   }
 
   /// What a name stands for, with the record's version; nil if there is no such name.
-  public func record(_ name: FileName) async throws(RemoteError) -> (record: GroupRecord, etag: ETag)? {
+  public func record(_ name: FileName) async throws(RemoteError) -> (
+    record: GroupRecord, etag: ETag
+  )? {
     let key = GroupNames.key(for: name)
     let buffer = IOBuffer(capacity: Limits.groupRecordLength)
     let info: ObjectInfo
@@ -63,7 +65,9 @@ public final class GroupCatalogue: Sendable {
     try await store { () async throws(StoreError) in try await engine.store.delete(key) }
   }
 
-  private func put(_ record: GroupRecord, _ condition: PutCondition) async throws(RemoteError) -> ETag {
+  private func put(_ record: GroupRecord, _ condition: PutCondition) async throws(RemoteError)
+    -> ETag
+  {
     let key = GroupNames.key(for: record.name)
     let body = IOBuffer(try encode(record))
     return try await store { () async throws(StoreError) in
@@ -122,7 +126,9 @@ public final class GroupCatalogue: Sendable {
     _ = try await store { () async throws(StoreError) in
       try await engine.store.get(key, range: nil, into: buffer, priority: .background)
     }
-    let words = String(decoding: buffer.array, as: UTF8.self).split(whereSeparator: { $0 == " " || $0 == "\n" })
+    let words = String(decoding: buffer.array, as: UTF8.self).split(whereSeparator: {
+      $0 == " " || $0 == "\n"
+    })
     guard words.count == 3, words[0] == "regionfs-deleted", let time = Int64(words[2]) else {
       return false
     }
@@ -162,7 +168,8 @@ public final class GroupCatalogue: Sendable {
         token = page.next
       } while token != nil
     }
-    for key in [ObjectKeys.trace(of: group), ObjectKeys.root(of: group), ObjectKeys.deleted(group)] {
+    for key in [ObjectKeys.trace(of: group), ObjectKeys.root(of: group), ObjectKeys.deleted(group)]
+    {
       try await store { () async throws(StoreError) in try await engine.store.delete(key) }
     }
   }

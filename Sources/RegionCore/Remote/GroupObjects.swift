@@ -26,7 +26,8 @@ final class GroupObjects: Sendable {
     let info = try await get(rootKey, range: nil, into: buffer, priority: .demand)
     let root = try parsing(rootKey) { () throws(FormatError) in try RootCodec.decode(buffer.array) }
     guard root.group == group else {
-      throw .damaged(object: address(rootKey), FormatError(.invalid("another group's root"), what: "root"))
+      throw .damaged(
+        object: address(rootKey), FormatError(.invalid("another group's root"), what: "root"))
     }
     return (root, info.etag)
   }
@@ -85,7 +86,8 @@ final class GroupObjects: Sendable {
     priority: TransferPriority
   ) async throws(RemoteError) -> [UInt8] {
     guard range.count <= limit else {
-      throw .damaged(object: address(key), FormatError(.invalid("length \(range.count)"), what: what))
+      throw .damaged(
+        object: address(key), FormatError(.invalid("length \(range.count)"), what: what))
     }
     for _ in 0..<Self.damagedAttempts {
       let buffer = IOBuffer(capacity: range.count)
@@ -154,7 +156,8 @@ final class GroupObjects: Sendable {
   func swapRoot(
     from old: Root, _ etag: ETag, to new: Root
   ) async throws(RemoteError) -> SwapResult {
-    let body = IOBuffer(try parsing(rootKey) { () throws(FormatError) in try RootCodec.encode(new) })
+    let body = IOBuffer(
+      try parsing(rootKey) { () throws(FormatError) in try RootCodec.encode(new) })
     var etag = etag
     while true {
       do {

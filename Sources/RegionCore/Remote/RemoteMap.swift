@@ -16,7 +16,8 @@ public final class RemoteMap: Sendable {
     /// Changes since the checkpoint.
     var files: [FileID: FileMap] = [:]
     /// Pages being fetched.
-    var fetches: [CheckpointIndex.PageReference: Task<Result<DecodedPage, RemoteError>, Never>] = [:]
+    var fetches: [CheckpointIndex.PageReference: Task<Result<DecodedPage, RemoteError>, Never>] =
+      [:]
   }
 
   /// A map page, searchable by chunk.
@@ -140,7 +141,8 @@ public final class RemoteMap: Sendable {
       }.map(\.number).sorted()
       for number in numbers {
         let first = UInt64(number) * Limits.chunksPerMapPage
-        guard first < nearest, let reference = state.index[PageKey(file: file, number: number)] else {
+        guard first < nearest, let reference = state.index[PageKey(file: file, number: number)]
+        else {
           break
         }
         guard let page = state.pages[reference] else {
@@ -261,7 +263,8 @@ public final class RemoteMap: Sendable {
   }
 
   /// A page's extents of one chunk, with pages counted from the file's start.
-  static func extents(of chunk: ChunkIndex, in page: DecodedPage, _ geometry: Geometry) -> [Extent] {
+  static func extents(of chunk: ChunkIndex, in page: DecodedPage, _ geometry: Geometry) -> [Extent]
+  {
     let first = geometry.firstPage(of: chunk)
     let relative = page.chunks[UInt16(chunk % Limits.chunksPerMapPage)] ?? []
     return relative.map {

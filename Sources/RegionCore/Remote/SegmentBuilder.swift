@@ -66,7 +66,8 @@ struct SegmentBuilder {
       group: group, epoch: epoch, commit: commit, parent: parent, index: UInt16(index),
       count: UInt16(count))
     // Room for the table: what its entries may take, bounded by the format.
-    let overhead = 4096 + plan.parts.count * 64 + Int(plan.payloadBytes >> 10) + namesLength(plan.names)
+    let overhead =
+      4096 + plan.parts.count * 64 + Int(plan.payloadBytes >> 10) + namesLength(plan.names)
     let body = IOBuffer(capacity: Int(plan.payloadBytes) + overhead)
     append(SegmentCodec.encodeHeader(group: group, epoch: epoch, commit: commit), to: body)
     for (file, run) in plan.parts {
@@ -96,9 +97,12 @@ struct SegmentBuilder {
     let length = run.pages.count << Int(Geometry.pageShift)
     precondition(length <= body.capacity - offset, "a segment's plan counts its payload")
     do throws(LocalError) {
-      let target = unsafe UnsafeMutableRawBufferPointer(rebasing: body.memory[offset..<offset + length])
+      let target = unsafe UnsafeMutableRawBufferPointer(
+        rebasing: body.memory[offset..<offset + length])
       let count = try unsafe source.file.read(into: target, at: source.offset)
-      guard count == length else { throw LocalError("pread", path: source.file.path, code: 5 /* EIO */) }
+      guard count == length else {
+        throw LocalError("pread", path: source.file.path, code: 5 /* EIO */)
+      }
     } catch {
       throw .local(error)
     }

@@ -22,7 +22,8 @@ public enum CRC32C {
   }
 
   /// The CRC of `bytes`, continuing from `previous`.
-  public static func checksum(_ bytes: ArraySlice<UInt8>, continuing previous: UInt32 = 0) -> UInt32 {
+  public static func checksum(_ bytes: ArraySlice<UInt8>, continuing previous: UInt32 = 0) -> UInt32
+  {
     unsafe bytes.withUnsafeBytes { unsafe checksum($0, continuing: previous) }
   }
 

@@ -29,7 +29,8 @@ public final class EngineExecutor: TaskExecutor {
 
   /// Runs `body` as a task on these threads.
   @discardableResult
-  public func spawn(_ body: sending @escaping @isolated(any) () async -> Void) -> Task<Void, Never> {
+  public func spawn(_ body: sending @escaping @isolated(any) () async -> Void) -> Task<Void, Never>
+  {
     Task(executorPreference: self, operation: body)
   }
 

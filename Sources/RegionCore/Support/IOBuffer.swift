@@ -20,7 +20,8 @@ import Glibc
     self.count = 0
     // SAFETY: freed in `deinit`, nowhere else; never handed out beyond the object's life.
     let alignment = capacity >= Self.hugePage ? Self.hugePage : 4096
-    unsafe base = UnsafeMutableRawPointer.allocate(byteCount: max(capacity, 1), alignment: alignment)
+    unsafe base = UnsafeMutableRawPointer.allocate(
+      byteCount: max(capacity, 1), alignment: alignment)
     if capacity >= Self.hugePage {
       // Advice only: the first touch of a large buffer takes one fault instead of 512.
       unsafe madvise(base, capacity & ~(Self.hugePage - 1), 14 /* MADV_HUGEPAGE */)
@@ -35,7 +36,9 @@ import Glibc
     self.init(capacity: bytes.count)
     // SAFETY: both sides are `bytes.count` long and distinct.
     unsafe bytes.withUnsafeBytes { source in
-      if let start = source.baseAddress { unsafe base.copyMemory(from: start, byteCount: source.count) }
+      if let start = source.baseAddress {
+        unsafe base.copyMemory(from: start, byteCount: source.count)
+      }
     }
     count = bytes.count
   }

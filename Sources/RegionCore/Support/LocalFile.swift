@@ -216,7 +216,9 @@ public enum LocalDirectory {
 
   /// `unlink(2)`; absent is success.
   public static func removeFile(_ path: String) throws(LocalError) {
-    if unsafe unlink(path) != 0, errno != ENOENT { throw LocalError("unlink", path: path, code: errno) }
+    if unsafe unlink(path) != 0, errno != ENOENT {
+      throw LocalError("unlink", path: path, code: errno)
+    }
   }
 
   /// Removes a directory with all that is in it; absent is success.
@@ -228,7 +230,9 @@ public enum LocalDirectory {
     }
     guard status.st_mode & S_IFMT == S_IFDIR else { return try removeFile(path) }
     for name in try names(in: path) { try removeTree(path + "/" + name) }
-    if unsafe rmdir(path) != 0, errno != ENOENT { throw LocalError("rmdir", path: path, code: errno) }
+    if unsafe rmdir(path) != 0, errno != ENOENT {
+      throw LocalError("rmdir", path: path, code: errno)
+    }
   }
 
   /// Makes names in the directory durable. `fsync(2)` on the directory.
