@@ -2,22 +2,39 @@
 public struct RegionSnapshot: Sendable {
   /// Path within the group; empty for the group's top.
   public var path: [FileName]
+  /// The file's size in bytes.
   public var size: UInt64
+  /// Bytes in a chunk.
   public var chunkSize: UInt64
+  /// Chunks that the size spans, holes included.
   public var chunksTotal: UInt64
+  /// Chunks whose bytes are in the cache, or known to be zero; at most `chunksTotal`.
   public var chunksPresent: UInt64
+  /// Chunks being pulled now.
   public var chunksPulling: UInt64
+  /// "lazy", or "background" once a pull of the whole region has begun.
   public var pullMode: String
+  /// Why the background pull began, or why it did not, in words.
   public var pullReason: String
+  /// Bytes that the running background pull has brought; 0 when none runs.
   public var pulledBytes: UInt64
+  /// `pulledBytes` and what is still absent; 0 when no background pull runs.
   public var pullTotalBytes: UInt64
+  /// Bytes a second of the running background pull, over its whole run; 0 when none runs.
   public var pullRate: Double
+  /// Seconds until the background pull is through at this rate; nil when that cannot be said.
   public var secondsLeft: Double?
+  /// Bytes of the log that belong to this file and are not committed yet.
   public var uncommittedBytes: UInt64
+  /// Reads that found all their chunks present, since the file was opened.
   public var hits: UInt64
+  /// Reads that had to wait for a chunk or to settle it, since the file was opened.
   public var misses: UInt64
+  /// Requests that wait for a chunk now.
   public var parked: UInt64
+  /// Pulls that failed for good, since the file was opened.
   public var errors: UInt64
+  /// The last of those errors, in one line.
   public var lastError: String?
 }
 
@@ -25,18 +42,30 @@ public struct RegionSnapshot: Sendable {
 public struct GroupSnapshot: Sendable {
   /// Who may change it here.
   public enum Role: Sendable {
+    /// This mount does not hold the claim (it may be asking for it).
     case idle
+    /// This mount holds the claim.
     case writer
+    /// It accepts no change any more; `isStale` where another writer took the claim.
     case stopped(reason: String, isStale: Bool)
   }
+  /// The group's identity.
   public var id: GroupID
+  /// What this mount may do with it.
   public var role: Role
+  /// Bytes of the log that are not committed yet.
   public var uncommittedBytes: UInt64
+  /// Bytes of the commit that is being uploaded; 0 when none is.
   public var bytesInUpload: UInt64
+  /// Age of the oldest change that is not committed; nil when all are.
   public var oldestUncommitted: Duration?
+  /// The newest commit that this mount knows of.
   public var commit: CommitNumber
+  /// When that commit was made, by its writer's clock; nil for a group without commits.
   public var committedAt: Timestamp?
+  /// The last error of the group, in one line.
   public var lastError: String?
+  /// Its files that are open or were lately, ordered by path.
   public var regions: [RegionSnapshot]
 }
 
