@@ -32,3 +32,10 @@ static inline int linux_fallocate(int fd, int mode, off_t offset, off_t length) 
 static inline int linux_sync_file_range(int fd, off_t offset, off_t length, unsigned flags) {
   return (int)syscall(SYS_sync_file_range, fd, offset, length, flags);
 }
+
+// close_range(2) with CLOSE_RANGE_UNSHARE (Linux 5.9): the calling thread leaves its process's table
+// of descriptors for one of its own in which only those below `first` are open.
+static inline int linux_leave_descriptors(unsigned int first) {
+  const unsigned int close_range_unshare = 2;
+  return (int)syscall(SYS_close_range, first, ~0U, close_range_unshare);
+}

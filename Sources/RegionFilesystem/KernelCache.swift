@@ -35,11 +35,29 @@ public final class KernelCache: Sendable {
   /// Starts the thread.
   public func start() {
     startThread { [self] in
+      leaveDescriptors()
       while !isStopped {
         usleep(UInt32(clamping: interval.wholeNanoseconds / 1000))
         if !isStopped { writeBack() }
       }
     }
+  }
+
+  /// Gives this thread a table of descriptors of its own.
+  ///
+  /// Were it to share the process's, a killed daemon would never end: the thread waits, unkillably,
+  /// for an answer that nobody gives any more, and as long as it lives the table lives, and with it
+  /// the open `/dev/fuse`, whose closing would fail the request. The same goes for the flush of its
+  /// own descriptors at exit. So nothing here may use descriptors of the other threads; logging is
+  /// left to them.
+  private func leaveDescriptors() {
+    guard linux_leave_descriptors(3) != 0 else { return }
+    let reason = errnoText(errno)
+    log("close_range: \(reason); killing this daemon may leave processes hanging")
+  }
+
+  private func log(_ text: String) {
+    filesystem.engine.executor.spawn { [self] in filesystem.engine.log(.warning, text) }
   }
 
   /// Ends it soon; it touches nothing any more once it has seen that.
@@ -74,7 +92,7 @@ public final class KernelCache: Sendable {
     guard unsafe fstat(descriptor, &status) == 0, UInt64(status.st_dev) == device else { return }
     let writeOnly: UInt32 = 2  // SYNC_FILE_RANGE_WRITE
     if linux_sync_file_range(descriptor, 0, 0, writeOnly) != 0 {
-      filesystem.engine.log(.warning, "sync_file_range: \(errnoText(errno))")
+      log("sync_file_range: \(errnoText(errno))")
     }
   }
 }

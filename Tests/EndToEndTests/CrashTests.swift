@@ -57,6 +57,26 @@ extension EndToEnd {
       }
     }
 
+    /// A bug that was: the thread that opens files of the daemon's own mount waited for an answer
+    /// that its killed process could not give, held /dev/fuse open, and nothing ever ended.
+    @Test func sigkillEndsADaemonThatUsesItsOwnMount() async throws {
+      let store = try await TestStore(.directory)
+      try store.mounted(options: ["push_interval=100ms"]) { mounted in
+        let directory = mounted.mountpoint + "/many"
+        try ChildProcess.check(["mkdir", directory])
+        for round in 0..<8 {
+          let holder = try BackgroundProcess(Programs.command("hold_open.py", [directory, "300"]))
+          #expect(try holder.nextLine() == "started")
+          ChildProcess.pause(.milliseconds(200 + 17 * round))
+          try mounted.kill()
+          holder.kill()
+          #expect(!holder.isRunning, "\(holder.kernelStacks)")
+          try mounted.remount()
+        }
+        try mounted.unmount()
+      }
+    }
+
     @Test func aDaemonKilledWhileTheStoreIsAwayServesItsLogAndCatchesUp() async throws {
       let store = try await TestStore(.s3)
       let proxy = try ImpairmentProxy(to: try #require(store.serverAddress))
