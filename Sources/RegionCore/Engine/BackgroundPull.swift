@@ -29,7 +29,7 @@ struct BackgroundPull: Sendable {
 extension Region {
   /// Transfers of one region's background pull at a time. Enough to fill the pipe at 60 ms and
   /// 500 MB/s; always behind demand in the transfer queue.
-  static let backgroundWorkers = 12
+  static let backgroundWorkers = 16
   /// Bytes of one background transfer, where chunks lie together.
   static let backgroundBatch: UInt64 = 2 << 20
   /// Misses after which `auto` pulls the whole region: waiting a round trip for each loses to

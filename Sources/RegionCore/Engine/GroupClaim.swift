@@ -55,7 +55,7 @@ extension Group {
       switch try await objects.swapRoot(from: old, etag, to: new) {
       case .lost(let current): throw .heldByOther(holder: current.holder)
       case .done(let etag):
-        try await adopt(new, etag)
+        try await adopt(new, etag, claiming: true)
         return beginLog(new)
       }
     } catch {
@@ -105,26 +105,31 @@ extension Group {
     guard isDue else { return }
     do throws(RemoteError) {
       let (root, etag) = try await objects.root()
-      try await adopt(root, etag)
+      try await adopt(root, etag, claiming: false)
     } catch {
       engine.log(.warning, "cannot look for newer commits of group \(id): \(error)")
     }
   }
 
   /// Takes over a root that may have commits of others: new tree, and what is old in the cache goes.
-  func adopt(_ root: Root, _ etag: ETag) async throws(RemoteError) {
+  ///
+  /// A follower that looks for commits (`claiming` false) loses against a claim that began meanwhile:
+  /// what it read may be older than what the claim adopted.
+  func adopt(_ root: Root, _ etag: ETag, claiming: Bool) async throws(RemoteError) {
     let old = state.withLock { $0.root }
     if root.commit == old.commit, root.checkpoint == old.checkpoint {
       state.withLock { state in
+        guard mayAdopt(root, state, claiming) else { return }
         state.root = root
         state.etag = etag
         state.checkedAt = engine.clock.now
       }
       return
     }
-    guard root.commit.number >= old.commit.number else { return }
     let tree = try await TreeLoader(objects: objects).load(root)
     state.withLock { state in
+      guard mayAdopt(root, state, claiming) else { return }
+      let old = state.root
       let regions = state.regions.values.map(\.region)
       map.reset(to: tree.index)
       for table in tree.tables { map.apply(table, keeping: state.orphans) }
@@ -141,6 +146,17 @@ extension Group {
         drop(changed ?? [0..<Limits.regionSize >> geometry.chunkShift], of: region)
         follow(region, state)
       }
+    }
+  }
+
+  private func mayAdopt(_ root: Root, _ state: borrowing State, _ claiming: Bool) -> Bool {
+    guard root.epoch >= state.root.epoch, root.commit.number >= state.root.commit.number else {
+      return false
+    }
+    switch state.role {
+    case .follower: return !claiming
+    case .claiming: return claiming
+    case .writer, .stopped: return false
     }
   }
 
