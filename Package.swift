@@ -95,9 +95,15 @@ let package = Package(
         "RegionCore", "DirectoryStore", "S3Store", "RegionTesting", "regionfs-store-child",
       ],
       swiftSettings: settings),
+    // Reads what is present and counts the locks and allocations that it takes.
+    .executableTarget(
+      name: "hit-path-probe",
+      dependencies: ["RegionCore", "RegionFilesystem", "FuseKit", "CAllocationCount"],
+      path: "Tests/HitPathProbe", swiftSettings: settings),
     .testTarget(
       name: "RegionFilesystemTests",
-      dependencies: ["RegionFilesystem", "RegionTesting"], swiftSettings: settings),
+      dependencies: ["RegionFilesystem", "RegionTesting", "hit-path-probe"],
+      swiftSettings: settings),
     .testTarget(
       name: "RegionControlTests", dependencies: ["RegionControl", "RegionOptions"],
       swiftSettings: settings),

@@ -19,7 +19,21 @@ public final class Lock<State>: @unchecked Sendable {
     _ body: (inout State) throws(Failure) -> Result
   ) throws(Failure) -> Result {
     mutex._unsafeLock()
+    #if DEBUG
+      LockCount.acquisitions.add(1, ordering: .relaxed)
+    #endif
     defer { mutex._unsafeUnlock() }
     return try body(&state)
   }
 }
+
+#if DEBUG
+  /// How often the locks of this process were taken: what proves that the hit path takes none. Debug
+  /// builds only.
+  package enum LockCount {
+    fileprivate static let acquisitions = Atomic<UInt64>(0)
+
+    /// Acquisitions since the process began, on all threads.
+    package static var now: UInt64 { acquisitions.load(ordering: .relaxed) }
+  }
+#endif
