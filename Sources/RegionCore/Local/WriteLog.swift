@@ -181,7 +181,7 @@ final class WriteLog {
         end: UInt64(LogCodec.fileHeaderLength)))
   }
 
-  /// `<log>.<index, 8 digits>`: names sort in order of index.
+  /// `<log>.<index, 10 digits>`: names sort in order of index.
   static func name(_ log: LogID, _ index: UInt32) -> String {
     let digits = String(index)
     return "\(log)." + String(repeating: "0", count: max(0, 10 - digits.count)) + digits
