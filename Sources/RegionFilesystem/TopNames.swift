@@ -40,12 +40,21 @@ extension RegionFilesystem {
   func find(_ name: FileName) async throws(RegionError) -> GroupTable.Top {
     if let known = groups.top(name), isFresh(known) { return known }
     do throws(RemoteError) {
-      guard let (record, etag) = try await catalogue.record(name) else {
-        groups.removeTop(name)
+      guard let (record, etag) = try await record(name) else { throw .store(noSuchName(name)) }
+      let group: Group
+      do throws(RemoteError) {
+        group = try await load(record)
+      } catch {
+        // Removed in this moment, or is an object missing of a group that is there? The latter is
+        // damage, and must not look like an absent file.
+        guard case .store(let missing) = error, missing.kind == .notFound,
+          try await self.record(name) != nil
+        else { throw error }
         throw .store(
-          StoreError(.notFound, operation: "GET", object: "\(name)", detail: "no such name"))
+          StoreError(
+            .io, operation: missing.operation, object: missing.object,
+            detail: "it is missing, but its group is there: restore the object"))
       }
-      let group = try await load(record)
       await group.refresh(maxAge: Self.nameAge)
       let top = GroupTable.Top(
         record: record, etag: etag, group: group, checkedAt: engine.clock.now)
@@ -57,6 +66,17 @@ extension RegionFilesystem {
       engine.log(.error, "cannot open \(name): \(error)")
       throw error.regionError
     }
+  }
+
+  /// The record of a name; nil where there is none, which is noted.
+  private func record(_ name: FileName) async throws(RemoteError) -> (GroupRecord, ETag)? {
+    if let found = try await catalogue.record(name) { return found }
+    groups.removeTop(name)
+    return nil
+  }
+
+  private func noSuchName(_ name: FileName) -> StoreError {
+    StoreError(.notFound, operation: "GET", object: "\(name)", detail: "no such name")
   }
 
   private func load(_ record: GroupRecord) async throws(RemoteError) -> Group {

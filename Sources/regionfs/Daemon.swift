@@ -121,22 +121,22 @@ final class Daemon: Sendable {
 
   /// Whether the store answers and honours what the mount needs.
   private func checkStore() async -> Result<Void, StackError> {
-    do throws(StoreError) {
-      _ = try await stack.probe.list(prefix: "groups/", from: nil, limit: 1)
-    } catch {
-      guard error.isRetryable else { return .failure(StackError(StoreAdvice.line(for: error))) }
-      // Once more, patiently: a store that restarts should not fail a mount at boot.
-      await engine.clock.sleep(for: .seconds(1))
+    // Patiently: a store that restarts or is busy should not fail a mount at boot.
+    for pause in [100, 200, 400, 800, 1600, nil] {
       do throws(StoreError) {
         _ = try await stack.probe.list(prefix: "groups/", from: nil, limit: 1)
+        break
       } catch {
-        return .failure(StackError(StoreAdvice.line(for: error)))
+        guard error.isRetryable, let pause else {
+          return .failure(StackError(StoreAdvice.line(for: error)))
+        }
+        await engine.clock.sleep(for: .milliseconds(pause))
       }
     }
     guard !stack.isTrusted, !configuration.options.readOnly, !configuration.options.unsafeNoCAS
     else { return .success(()) }
     do throws(StackError) {
-      try await ConditionalWriteProbe.check(stack.probe)
+      try await ConditionalWriteProbe.check(stack.probe, clock: engine.clock)
       return .success(())
     } catch {
       return .failure(error)

@@ -91,35 +91,62 @@ enum StoreAdvice {
 
 /// Whether a store honours conditional writes: asked by racing two of them.
 enum ConditionalWriteProbe {
-  /// Throws if the store does not (or cannot be asked).
-  static func check(_ store: any ObjectStore) async throws(StackError) {
-    guard let key = ObjectKey("mounts/probe-\(Random128.random())") else {
-      throw StackError("no name for the probe")
-    }
-    do throws(StoreError) {
-      let works = try await isHonoured(store, key)
-      try await store.delete(key)
-      guard works else {
-        throw StoreError(.unsupported, operation: "PUT", object: store.address, detail: "")
-      }
-    } catch {
-      guard error.kind == .unsupported else { throw StackError(StoreAdvice.line(for: error)) }
-      throw StackError(
-        "\(store.address) does not honour conditional writes (If-None-Match, If-Match), so two writers could destroy each other's data. Mount it read-only (-o ro), use a store that does, or, if nobody else will ever write there, -o unsafe_no_cas"
-      )
-    }
+  /// Rounds that may end without an answer to the question: a busy store, a broken connection, an
+  /// acknowledgement that was lost.
+  private static let rounds = 12
+
+  private enum Finding {
+    case honoured, ignored
+    /// Nothing can be concluded; the error, if that is why.
+    case unclear(StoreError?)
   }
 
-  private static func isHonoured(_ store: any ObjectStore, _ key: ObjectKey)
-    async throws(StoreError)
-    -> Bool
-  {
-    let etag = try await store.put(key, body(), condition: .absent, priority: .demand)
+  /// Throws if the store does not honour them, or cannot be asked.
+  static func check(_ store: any ObjectStore, clock: any EngineClock) async throws(StackError) {
+    var last: StoreError?
+    for round in 0..<rounds {
+      guard let key = ObjectKey("mounts/probe-\(Random128.random())") else {
+        throw StackError("no name for the probe")
+      }
+      let finding = await ask(store, key)
+      do throws(StoreError) { try await store.delete(key) } catch { last = error }
+      switch finding {
+      case .honoured: return
+      case .ignored: throw StackError(refusal(store.address))
+      case .unclear(let error?) where !error.isRetryable:
+        throw StackError(StoreAdvice.line(for: error))
+      case .unclear(let error): last = error ?? last
+      }
+      await clock.sleep(for: .milliseconds(50 << min(round, 5)))
+    }
+    throw StackError(
+      last.map { StoreAdvice.line(for: $0) }
+        ?? "\(store.address) does not say whether it honours conditional writes; try again")
+  }
+
+  private static func refusal(_ address: String) -> String {
+    "\(address) does not honour conditional writes (If-None-Match, If-Match), so two writers could destroy each other's data. Mount it read-only (-o ro), use a store that does, or, if nobody else will ever write there, -o unsafe_no_cas"
+  }
+
+  private static func ask(_ store: any ObjectStore, _ key: ObjectKey) async -> Finding {
+    let etag: ETag
+    do throws(StoreError) {
+      etag = try await store.put(key, body(), condition: .absent, priority: .demand)
+    } catch {
+      // A refusal can only be our own PUT's, whose answer was lost and which was sent again.
+      let isRefusal = error.kind == .preconditionFailed || error.kind == .conflict
+      return .unclear(isRefusal ? nil : error)
+    }
     async let first = attempt(store, key, .matches(etag))
     async let second = attempt(store, key, .matches(etag))
     async let third = attempt(store, key, .absent)
-    let results = try await (first.get(), second.get(), third.get())
-    return results.0 != results.1 && !results.2
+    let answers = await [first, second, third]
+    // Two winners, or a name made twice: no error elsewhere changes what that means.
+    if case (.success(true), .success(true)) = (answers[0], answers[1]) { return .ignored }
+    if case .success(true) = answers[2] { return .ignored }
+    for case .failure(let error) in answers { return .unclear(error) }
+    let winners = answers.filter { (try? $0.get()) == true }
+    return winners.count == 1 ? .honoured : .unclear(nil)
   }
 
   /// Whether the PUT was done; refusals are answers, other errors are errors.

@@ -43,7 +43,7 @@ extension EndToEnd {
     @Test func wrongSecret() async throws {
       let store = try await TestStore(.s3)
       let mounted = try s3(store.address, store, ["AWS_SECRET_ACCESS_KEY": "wrong"])
-      try expectRefusal(mounted, naming: ["AWS_SECRET_ACCESS_KEY"])
+      try expectRefusal(mounted, naming: ["credentials", "SignatureDoesNotMatch"])
     }
 
     @Test func unknownKey() async throws {
@@ -73,7 +73,7 @@ extension EndToEnd {
     @Test func unreachableEndpoint() async throws {
       let store = try await TestStore(.s3)
       let mounted = try s3(store.address, store, endpoint: "http://127.0.0.1:9")
-      try expectRefusal(mounted, naming: ["127.0.0.1:9"], timeout: .seconds(120))
+      try expectRefusal(mounted, naming: ["127.0.0.1", "endpoint="], timeout: .seconds(120))
     }
 
     @Test func endpointThatIsNoS3() async throws {

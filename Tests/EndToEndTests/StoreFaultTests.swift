@@ -33,7 +33,7 @@ extension EndToEnd {
       ["match=GET .*/seg/,action=truncate,probability=0.3"],
       ["match=GET .*/seg/,action=shorten,probability=0.3"],
       ["match=GET .*/seg/,action=flip,probability=0.3"],
-      ["match=GET .*/map/,action=flip,count=2", "match=GET .*/root,action=flip,count=2"],
+      ["match=GET .*/root,action=flip,count=4"],
       ["match=PUT,action=flip-request,probability=0.1"],
       ["match=GET .*/seg/,action=stall,for=2s,count=2"],
       [
@@ -88,6 +88,8 @@ extension EndToEnd {
       }
       let options = ["fault_timeout=3s", "pull=lazy"]
       try store.mounted("elsewhere", options: options, through: proxy) { other in
+        // So that the group is open and only its data are still to come.
+        try ChildProcess.check(["stat", other.mountpoint + "/f"])
         try proxy.addRule(rule)
         for how in [[], ["--mmap"]] {
           let verify = ["verify", other.mountpoint + "/f"] + pattern + how
@@ -105,6 +107,31 @@ extension EndToEnd {
       }
     }
 
+    /// A group cannot be opened: an error, which is not that there is no such file.
+    @Test(arguments: [
+      "match=GET .*/seg/,action=flip", "match=GET .*/seg/,action=status,status=404",
+      "match=GET .*/root,action=truncate", "match=GET .*/root,action=status,status=404",
+      "match=GET .*/root,action=status,status=500", "match=GET .*/groups/,action=status,status=403",
+    ])
+    func aGroupThatCannotBeOpenedIsNotAnAbsentFile(rule: String) async throws {
+      let store = try await TestStore(.s3)
+      let proxy = try ImpairmentProxy(to: try #require(store.serverAddress))
+      let pattern = ["--pages", "60", "--seed", "3"]
+      try store.mounted(through: proxy) { mounted in
+        try Programs.run("pattern.py", ["write", mounted.mountpoint + "/f"] + pattern)
+        try mounted.unmount()
+      }
+      try store.mounted("elsewhere", options: ["fault_timeout=3s"], through: proxy) { other in
+        try proxy.addRule(rule)
+        let result = try ChildProcess.run(["cat", other.mountpoint + "/f"])
+        #expect(result.errors.contains("Input/output error"), "\(result)")
+        #expect(try fired(proxy).allSatisfy { $0 > 0 })
+        try proxy.clearRules()
+        try Programs.run("pattern.py", ["verify", other.mountpoint + "/f"] + pattern)
+        try other.unmount()
+      }
+    }
+
     @Test func aReaderThatWaitsCanBeKilled() async throws {
       let store = try await TestStore(.s3)
       let proxy = try ImpairmentProxy(to: try #require(store.serverAddress))
@@ -115,6 +142,7 @@ extension EndToEnd {
       }
       let options = ["fault_timeout=60s", "pull=lazy"]
       try store.mounted("elsewhere", options: options, through: proxy) { other in
+        try ChildProcess.check(["stat", other.mountpoint + "/f"])
         try proxy.addRule("match=GET .*/seg/,action=blackhole")
         for how in [[], ["--mmap"]] {
           let reader = try BackgroundProcess(
@@ -122,7 +150,9 @@ extension EndToEnd {
           ChildProcess.pause(.seconds(1))
           #expect(reader.isRunning, "it should wait for the store: \(reader.errors)")
           reader.kill()
-          #expect(!reader.isRunning, "SIGKILL does not end a process that waits for a page")
+          #expect(
+            !reader.isRunning,
+            "SIGKILL does not end a process that waits for a page: \(reader.kernelStacks)")
         }
         try proxy.clearRules()
         try Programs.run("pattern.py", ["verify", other.mountpoint + "/f"] + pattern)
