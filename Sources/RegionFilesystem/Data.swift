@@ -142,21 +142,30 @@ extension RegionFilesystem {
     _ file: OpenFile, _ offset: UInt64, _ size: Int, _ reply: consuming ReadReply
   ) {
     guard let (key, box) = parking.park(reply, size: size) else { return }
+    demand(file, offset, size, key, box)
+  }
+
+  /// Waits for the bytes and answers with them; again if they were dropped before they were read.
+  private func demand(
+    _ file: OpenFile, _ offset: UInt64, _ size: Int, _ key: UInt64, _ box: ReplyBox<ReadReply>
+  ) {
     let end = min(offset + UInt64(size), max(offset, file.region.size))
     file.region.demand(offset..<end) { [self] outcome in
+      if case .failed(let error) = outcome {
+        parking.remove(key)
+        box.take()?.error(error.code)
+        return
+      }
+      let scratch = ThreadScratch.buffer(size)
+      let buffer = unsafe UnsafeMutableRawBufferPointer(rebasing: scratch.memory[0..<size])
+      let result = unsafe file.region.readData(offset, into: buffer)
+      if case .missed = result { return demand(file, offset, size, key, box) }
       parking.remove(key)
       guard let reply = box.take() else { return }
-      switch outcome {
-      case .failed(let error): reply.error(error.code)
-      case .ready:
-        let scratch = ThreadScratch.buffer(size)
-        let buffer = unsafe UnsafeMutableRawBufferPointer(rebasing: scratch.memory[0..<size])
-        switch unsafe file.region.readData(offset, into: buffer) {
-        case .bytes(let count):
-          unsafe reply.data(UnsafeRawBufferPointer(rebasing: buffer[0..<count]))
-        case .missed: reply.error(EIO)
-        case .failed(let error): fail(error, reply)
-        }
+      switch result {
+      case .bytes(let count): unsafe reply.data(UnsafeRawBufferPointer(rebasing: buffer[0..<count]))
+      case .failed(let error): fail(error, reply)
+      case .missed: reply.error(EIO)
       }
     }
   }

@@ -14,6 +14,8 @@ struct BackgroundPull: Sendable {
   var cursor: ChunkIndex = 0
   /// Workers under way.
   var workers = 0
+  /// One of them failed: some chunks are missing.
+  var hasFailed = false
   /// Misses so far that no read-ahead foresaw.
   var randomMisses = 0
   /// Why it was begun, or was not, in words.
@@ -105,10 +107,11 @@ extension Region {
   func backgroundWorkerEnded(failed: Bool) {
     let waiters = state.withLock { state -> [@Sendable () -> Void] in
       state.background.workers -= 1
+      if failed { state.background.hasFailed = true }
       guard state.background.workers == 0, state.background.phase == .running else { return [] }
       let waiters = state.background.waiters
       state.background.waiters = []
-      if failed {
+      if state.background.hasFailed {
         // It may begin again, when the store answers.
         state.background = BackgroundPull()
         state.background.reason = "the last background pull failed"

@@ -1,15 +1,21 @@
 /// Writing checkpoints: once the tail of segments is long, map and names go into pages, so that a
 /// mount reads few objects. No content changes.
 extension Group {
-  /// Segments in the tail after which a checkpoint is due. Each costs a mount one small request.
-  private static let tailSegments = 96
   /// Bytes of their tables after which one is due.
   private static let tailTableBytes = 8 << 20
 
   var needsCheckpoint: Bool {
     state.withLock { state in
-      state.root.tail.count >= Self.tailSegments
+      state.root.tail.count >= engine.settings.checkpointSegments
         || state.root.tail.reduce(0) { $0 + Int($1.tableLength) } >= Self.tailTableBytes
+    }
+  }
+
+  /// Whether the tail may not hold another commit's segments. Never with a sealed push at hand: that
+  /// was sealed after this was asked, and the tail is as long as it was.
+  var needsCheckpointFirst: Bool {
+    state.withLock { state in
+      state.sealed == nil && state.root.tail.count > Limits.tailSegments - Limits.commitSegments
     }
   }
 

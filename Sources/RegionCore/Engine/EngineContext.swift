@@ -46,6 +46,8 @@ public struct EngineSettings: Sendable {
   public var holder = ""
   /// How long a clean group without writers stays claimed.
   public var releaseDelay = Duration.seconds(10)
+  /// Segments in the tail after which a checkpoint is due. Each costs a mount one small request.
+  var checkpointSegments = 96
   /// How long a dropped object stays in the store.
   public var collectionGrace = Duration.seconds(3600)
 

@@ -181,7 +181,7 @@ public final class Group: Sendable {
       let cached = try cache.open(
         inode.id, geometry: geometry, commit: root.commit, bootID: bootID
       ) { header in
-        Self.trust(header, root: root, lineage: lineage, tail: tail)
+        Self.trust(header, root: root, lineage: lineage, writer: engine.writer, tail: tail)
       }
       let puller = Puller(objects: objects, map: map) { [weak self] in
         await self?.refresh(maxAge: .zero)
@@ -198,10 +198,11 @@ public final class Group: Sendable {
 
   /// What of a cached file is still true, given which commits were ours.
   static func trust(
-    _ header: StateFileHeader, root: Root, lineage: Lineage?, tail: TailChanges
+    _ header: StateFileHeader, root: Root, lineage: Lineage?, writer: WriterID, tail: TailChanges
   ) -> CacheTrust {
     if header.commit == root.commit { return .all }
-    if let lineage, root.log == lineage.log || root.commit == lineage.until,
+    if let lineage, lineage.writer == writer,
+      root.log == lineage.log || root.commit == lineage.until,
       header.commit.number >= lineage.since.number
     {
       return .all
@@ -231,8 +232,7 @@ public final class Group: Sendable {
   func retire(_ region: Region, _ commit: CommitID, synced: Bool) {
     region.close()
     do throws(LocalError) {
-      if synced { try region.data.syncData() }
-      try region.closeState(commit: commit, bootID: synced ? .zero : bootID)
+      try region.closeState(commit: commit, bootID: bootID, synced: synced)
     } catch {
       // Only warmth is lost: the chunks are pulled again.
       engine.log(.warning, "\(error)")
@@ -243,7 +243,11 @@ public final class Group: Sendable {
     state.unlinked[file] = nil
     state.openedAt[file] = nil
     state.regions.removeValue(forKey: file)?.region.close()
-    map.forget(file)
+    // As long as the removal is not committed, the next checkpoint needs the file's map; the commit
+    // drops it.
+    let isRemovalPending =
+      (state.before[file] ?? nil) != nil || state.sealed?.names.contains(.remove(file)) == true
+    if !isRemovalPending { map.forget(file) }
     do throws(LocalError) {
       try cache.remove(file)
     } catch {

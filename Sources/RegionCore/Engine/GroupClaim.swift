@@ -76,9 +76,12 @@ extension Group {
         group: id, epoch: root.epoch, writer: engine.writer, log: log, base: root.commit, index: 0,
         firstSequence: 1, chain: LogCodec.initialChain(of: log))
       let former = try cache.lineage()
-      let since = former.flatMap { $0.until == root.commit ? $0.since : nil } ?? root.commit
+      let since =
+        former.flatMap { $0.until == root.commit && $0.writer == engine.writer ? $0.since : nil }
+        ?? root.commit
       // The lineage comes first: without it a crash would only cost the cache's warmth.
-      try cache.setLineage(Lineage(since: since, until: root.commit, log: log))
+      try cache.setLineage(
+        Lineage(since: since, until: root.commit, log: log, writer: engine.writer))
       let writeLog = try WriteLog(directory: cache.logDirectory, header: header)
       state.withLock { state in
         state.log = writeLog
@@ -116,36 +119,39 @@ extension Group {
   /// A follower that looks for commits (`claiming` false) loses against a claim that began meanwhile:
   /// what it read may be older than what the claim adopted.
   func adopt(_ root: Root, _ etag: ETag, claiming: Bool) async throws(RemoteError) {
-    let old = state.withLock { $0.root }
-    if root.commit == old.commit, root.checkpoint == old.checkpoint {
-      state.withLock { state in
-        guard mayAdopt(root, state, claiming) else { return }
-        state.root = root
-        state.etag = etag
-        state.checkedAt = engine.clock.now
-      }
-      return
+    let isKnown = state.withLock { state in
+      root.commit == state.root.commit && root.checkpoint == state.root.checkpoint
     }
-    let tree = try await TreeLoader(objects: objects).load(root)
+    let tree = isKnown ? nil : try await TreeLoader(objects: objects).load(root)
     state.withLock { state in
       guard mayAdopt(root, state, claiming) else { return }
-      let old = state.root
-      let regions = state.regions.values.map(\.region)
-      map.reset(to: tree.index)
-      for table in tree.tables { map.apply(table, keeping: state.orphans) }
-      state.tail = TailChanges(root: root, tables: tree.tables, geometry: geometry)
-      state.namespace = tree.namespace
-      state.generation += 1
+      if let tree { adopt(tree, of: root, &state) }
       state.root = root
       state.etag = etag
       state.checkedAt = engine.clock.now
-      let isContinued = root.history.contains(old.commit)
-      for region in regions {
-        let changed =
-          isContinued ? state.tail.ranges(of: region.file, after: old.commit.number) : nil
-        drop(changed ?? [0..<Limits.regionSize >> geometry.chunkShift], of: region)
-        follow(region, state)
-      }
+    }
+  }
+
+  private func adopt(_ tree: TreeLoader.Tree, of root: Root, _ state: inout State) {
+    let old = state.root
+    // Files that others removed while they are open here: what they had stays readable.
+    for (file, open) in state.regions
+    where open.opens > 0 && tree.namespace[file] == nil && state.unlinked[file] == nil {
+      state.unlinked[file] = state.namespace[file]
+    }
+    map.reset(to: tree.index, tables: tree.tables, keeping: state.orphans)
+    state.tail = TailChanges(root: root, tables: tree.tables, geometry: geometry)
+    state.namespace = tree.namespace
+    state.generation += 1
+    let isContinued = root.history.contains(old.commit)
+    for (file, open) in state.regions where tree.namespace[file] == nil && open.opens == 0 {
+      open.region.close()
+      state.regions[file] = nil
+    }
+    for (file, open) in state.regions where state.unlinked[file] == nil {
+      let changed = isContinued ? state.tail.ranges(of: file, after: old.commit.number) : nil
+      drop(changed ?? [0..<Limits.regionSize >> geometry.chunkShift], of: open.region)
+      follow(open.region, state)
     }
   }
 
@@ -200,17 +206,25 @@ extension Group {
   }
 
   private func endLog(_ root: Root, _ etag: ETag) {
-    let (directory, log) = state.withLock { state -> (String?, LogID?) in
+    let (directory, log, waiters) = state.withLock { state in
       state.root = root
       state.etag = etag
       state.checkedAt = engine.clock.now
-      defer { state.log = nil }
-      return (state.log?.directory, state.log?.header.log)
+      defer {
+        state.log = nil
+        state.sync.durableWaiters = []
+      }
+      return (
+        state.log?.directory, state.log?.header.log, state.sync.durableWaiters.map(\.completion)
+      )
     }
+    // What is committed need not be on this disk any more.
+    for waiter in waiters { waiter(nil) }
     guard let directory, let log else { return }
     do throws(LocalError) {
       if let lineage = try cache.lineage(), lineage.log == log {
-        try cache.setLineage(Lineage(since: lineage.since, until: root.commit, log: log))
+        try cache.setLineage(
+          Lineage(since: lineage.since, until: root.commit, log: log, writer: lineage.writer))
       }
       for name in try LocalDirectory.names(in: directory) {
         try LocalDirectory.removeFile(directory + "/" + name)

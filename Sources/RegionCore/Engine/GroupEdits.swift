@@ -151,8 +151,8 @@ extension Group {
 
   /// Sets the size; what lies beyond a smaller one is gone, what a larger one adds is zero.
   public func resize(_ region: Region, to size: UInt64) -> Outcome {
-    let old = region.currentSize.load(ordering: .acquiring)
-    return zero(region, size < old ? size..<old : 0..<0, size: size)
+    // All that may lie behind the new end: a write may make the region longer before the lock is had.
+    zero(region, size..<max(size, Limits.regionSize), size: size)
   }
 
   private func change(
@@ -162,6 +162,7 @@ extension Group {
     do throws(RegionError) {
       try checkWriter(state)
       guard let inode = state.inode(region.file) else { throw .notFound }
+      defer { region.endReplacing() }
       return try body(inode, &state)
     } catch {
       return .failed(error)

@@ -68,8 +68,7 @@ extension Group {
               mode: kind == .directory ? 0o700 : 0o600, uid: 0, gid: 0, time: root.committedAt)))
       }
       group = try make(objects, root, etag, namespace, cacheDirectory, bootID)
-      group.map.reset(to: tree.index)
-      for table in tree.tables { group.map.apply(table) }
+      group.map.reset(to: tree.index, tables: tree.tables)
       group.state.withLock {
         $0.tail = TailChanges(root: root, tables: tree.tables, geometry: root.geometry)
       }
@@ -122,7 +121,7 @@ extension Group {
     } catch {
       throw .log("\(error). Nothing was discarded; move the file away to go on without its changes")
     }
-    guard let recovered else { return }
+    guard let recovered else { return try checkLogIsNotLost() }
     let log = recovered.log
     if recovered.tornBytes > 0 {
       engine.log(.info, "\(log.directory): cut off a torn record of \(recovered.tornBytes) bytes")
@@ -141,7 +140,10 @@ extension Group {
         for name in try LocalDirectory.names(in: cache.logDirectory) {
           try LocalDirectory.removeFile(cache.logDirectory + "/" + name)
         }
-      } else if !engine.settings.isReadOnly {
+      } else {
+        // The cached bytes have the changes that the group will not have.
+        for file in Set(log.entries.compactMap(\.record.dataFile)) { try cache.remove(file) }
+        if engine.settings.isReadOnly { return }
         let place = try cache.setLogAside(log.header.log)
         engine.log(
           .error,
@@ -151,6 +153,13 @@ extension Group {
     } catch {
       throw .local(error)
     }
+  }
+
+  /// A claim of ours without a log: it was moved away, or never begun. The cached bytes may have
+  /// changes that only it knew of.
+  private func checkLogIsNotLost() throws(GroupError) {
+    guard state.withLock({ $0.root.claim == .held(engine.writer) }) else { return }
+    do throws(LocalError) { try cache.removeFiles() } catch { throw .local(error) }
   }
 
   /// Applies the records again (they may have been applied or not) and goes on as the writer.
@@ -226,6 +235,18 @@ extension Group {
       pushSignal.signal()
       await engine.clock.sleep(for: .milliseconds(20))
     }
+  }
+
+  /// Stops as a killed daemon does: nothing is drained, noted or closed in order. For tests, which
+  /// load the group again from what is in the cache.
+  func crash() {
+    let regions = state.withLock { state in
+      stop(.io, reason: "it crashed", &state)
+      state.log = nil
+      defer { state.regions = [:] }
+      return state.regions.values.map(\.region)
+    }
+    for region in regions { region.close() }
   }
 
   /// Fails every parked read, so that the session can end.

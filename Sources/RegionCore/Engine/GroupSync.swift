@@ -34,15 +34,18 @@ extension Group {
 
   private func syncUntilNobodyWaits() {
     while true {
-      let (files, through) = state.withLock { state in
-        (state.log?.takeUnsynced() ?? [], state.log?.lastSequence ?? 0)
+      let (log, files, through) = state.withLock { state in
+        (state.log, state.log?.takeUnsynced() ?? [], state.log?.lastSequence ?? 0)
       }
       do throws(LocalError) {
         for file in files { try file.syncData() }
       } catch {
         return syncFailed(error)
       }
-      let (ready, goOn) = state.withLock { state in
+      let (ready, goOn) = state.withLock { state -> ([@Sendable (RegionError?) -> Void], Bool) in
+        // Another claim's log counts from 1 again and has a loop of its own: this sync says nothing
+        // about its records.
+        guard state.log === log else { return ([], false) }
         state.sync.durable = max(state.sync.durable, through)
         let ready = SyncState.take(&state.sync.durableWaiters, through: state.sync.durable)
         let goOn = !state.sync.durableWaiters.isEmpty
@@ -82,10 +85,12 @@ extension Group {
   /// Ends all changes here: reads go on, changes and syncs answer `error`.
   func stop(_ error: RegionError, reason: String, _ state: inout State) {
     if case .stopped = state.role { return }
+    var claimers: [@Sendable (RegionError?) -> Void] = []
+    if case .claiming(let waiting) = state.role { claimers = waiting }
     state.role = .stopped(error, reason: reason)
     state.lastError = reason
     engine.log(.error, "group \(id) is read-only until it is mounted again: \(reason)")
-    let waiters = state.sync.commitWaiters.map(\.completion)
+    let waiters = state.sync.commitWaiters.map(\.completion) + claimers
     state.sync.commitWaiters = []
     let parked = state.spaceWaiters
     state.spaceWaiters = []

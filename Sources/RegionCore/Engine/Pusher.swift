@@ -64,6 +64,8 @@ extension Group {
   private func commitAndCheckpoint() async -> Bool {
     do throws(PushError) {
       try await finishPendingSwap()
+      // A root has room for one more commit, or there is none before a checkpoint.
+      if needsCheckpointFirst { try await checkpoint() }
       try await commitOnce()
       if needsCheckpoint { try await checkpoint() }
       return true

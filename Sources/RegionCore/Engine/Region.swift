@@ -18,6 +18,8 @@ public final class Region: Sendable {
     var zeroed = RangeSet<ChunkIndex>()
     /// Chunks whose pulled bytes are being written into the data file right now.
     var filling = Set<ChunkIndex>()
+    /// Chunks that a logged change is being applied to: no pull may begin to fill them meanwhile.
+    var replacing: Range<ChunkIndex> = 0..<0
     var parked: [Ticket: @Sendable (Parked) -> Void] = [:]
     var nextTicket: Ticket = 1
     var background = BackgroundPull()
@@ -147,11 +149,20 @@ public final class Region: Sendable {
     }
   }
 
-  /// Reads what a `.ready` spoke of.
+  /// Reads what a `.ready` spoke of. `.missed` if it was dropped again since, because another
+  /// writer's commit was adopted: `demand` it once more.
   public func readData(_ offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) -> HitResult {
-    let size = currentSize.load(ordering: .relaxed)
-    guard offset < size else { return .bytes(0) }
-    return unsafe readData(offset, into: buffer, end: min(offset + UInt64(buffer.count), size))
+    state.withLock { state in
+      let size = currentSize.load(ordering: .relaxed)
+      guard offset < size else { return .bytes(0) }
+      let end = min(offset + UInt64(buffer.count), size)
+      guard end > offset else { return .bytes(0) }
+      // With the lock held nothing is dropped; and pages of absent chunks have no reader count.
+      let isThere = geometry.chunks(touching: offset..<end).allSatisfy {
+        isReadable($0, offset..<end, &state)
+      }
+      return isThere ? unsafe readData(offset, into: buffer, end: end) : .missed
+    }
   }
 
   // MARK: Misses
@@ -316,9 +327,9 @@ public final class Region: Sendable {
   /// wanted any more. Must be followed by `endFill`.
   func beginFill(_ chunk: ChunkIndex) -> [Range<Int>]? {
     state.withLock { state in
-      guard !state.isClosed, state.machine.isWanted(chunk), !chunks.isPresent(chunk) else {
-        return nil
-      }
+      guard !state.isClosed, state.machine.isWanted(chunk), !chunks.isPresent(chunk),
+        !state.replacing.contains(chunk)
+      else { return nil }
       state.filling.insert(chunk)
       let all = 0..<Int(geometry.pagesPerChunk)
       return state.partial[chunk]?.gaps(in: all) ?? [all]
@@ -327,13 +338,32 @@ public final class Region: Sendable {
 
   /// The pages that `beginFill` named were written (or not).
   func endFill(_ chunk: ChunkIndex, filled: Bool) {
-    if filled { notePresent(chunk) }
     let actions = state.withLock { state -> [PullMachine.Action] in
       state.filling.remove(chunk)
-      if filled { state.partial[chunk] = nil }
+      if filled, state.machine.isWanted(chunk) {
+        notePresent(chunk)
+        state.partial[chunk] = nil
+      } else if filled {
+        // Another writer's commit was adopted while the old bytes were written.
+        empty(chunk, but: state.partial[chunk])
+      }
       return state.machine.finished(chunk, failed: !filled)
     }
     answer(actions, error: .io)
+  }
+
+  /// Makes an absent chunk zero in the data file, as absent pages must be, but for those in `kept`.
+  private func empty(_ chunk: ChunkIndex, but kept: PageSet?) {
+    let all = 0..<Int(geometry.pagesPerChunk)
+    let start = geometry.bytes(of: chunk).lowerBound
+    do throws(LocalError) {
+      for gap in kept?.gaps(in: all) ?? [all] {
+        let first = start + UInt64(gap.lowerBound) << Geometry.pageShift
+        try data.punchHole(first..<start + UInt64(gap.upperBound) << Geometry.pageShift)
+      }
+    } catch {
+      engine.log(.error, "cannot drop old bytes of \(name): \(error)")
+    }
   }
 
   /// A pull ended without bytes: unwanted, or with an error.
@@ -359,7 +389,7 @@ public final class Region: Sendable {
     state.withLock { $0.parked.removeValue(forKey: ticket) }
   }
 
-  /// Fails every parked request and accepts no new ones.
+  /// Fails every parked request and accepts no new ones. Afterwards nothing writes to the files.
   func close() {
     let parked = state.withLock { state -> [@Sendable (Parked) -> Void] in
       state.isClosed = true
@@ -368,5 +398,7 @@ public final class Region: Sendable {
       return Array(state.parked.values)
     }
     for completion in parked { completion(.failed(.io)) }
+    // A fill is a few local writes and takes no other lock; none begins any more.
+    while state.withLock({ !$0.filling.isEmpty }) { sched_yield() }
   }
 }

@@ -10,15 +10,21 @@ extension Region {
     case waitFor(Range<UInt64>)
   }
 
-  /// Whether the pages can be overwritten: not while a pull is being written beneath them.
+  /// Whether the pages can be overwritten: not while a pull is being written beneath them. If they
+  /// can, no pull begins to be written there until `endReplacing`.
   func canReplace(_ pages: Range<PageIndex>) -> Readiness {
     state.withLock { state in
-      guard !state.filling.isEmpty else { return .ready }
-      let busy = geometry.chunks(touchingPages: pages)
-      guard let chunk = state.filling.first(where: { busy.contains($0) }) else { return .ready }
-      return .waitFor(geometry.bytes(of: chunk))
+      let wanted = geometry.chunks(touchingPages: pages)
+      if let chunk = state.filling.first(where: { wanted.contains($0) }) {
+        return .waitFor(geometry.bytes(of: chunk))
+      }
+      state.replacing = wanted
+      return .ready
     }
   }
+
+  /// The change that `canReplace` was asked for was made, or was not.
+  func endReplacing() { state.withLock { $0.replacing = 0..<0 } }
 
   /// Whether the page's bytes are valid in the data file (it is not, while its chunk is absent and
   /// the page was not written).
@@ -71,9 +77,14 @@ extension Region {
       try data.punchHole(bytes.clamped(to: 0..<max(length, bytes.lowerBound)))
       let touched = geometry.chunks(touchingPages: pages)
       let whole = wholeChunks(in: pages)
+      guard !whole.isEmpty else { return noteValid(pages, &state) }
       noteZeroed(whole, &state)
-      for chunk in touched where !whole.contains(chunk) {
-        noteValid(pages.clamped(to: geometry.pages(of: chunk)), &state)
+      // Of the up to 2^25 chunks only the first and the last can be zeroed in part.
+      if touched.lowerBound < whole.lowerBound {
+        noteValid(pages.clamped(to: geometry.pages(of: touched.lowerBound)), &state)
+      }
+      if whole.upperBound < touched.upperBound {
+        noteValid(pages.clamped(to: geometry.pages(of: whole.upperBound)), &state)
       }
     }
   }
@@ -144,16 +155,24 @@ extension Region {
   /// The commit `table` of another writer changed these chunks: what is here of them is old.
   func invalidate(_ range: Range<ChunkIndex>) throws(LocalError) {
     try state.withLock { (state) throws(LocalError) in
+      // Pages written in absent chunks are as old as those of present ones.
+      var old = state.partial.keys.filter { range.contains($0) }
+      for chunk in old { state.partial[chunk] = nil }
       for part in chunks.touched(in: range) {
         for chunk in part where chunks.isPresent(chunk) {
           chunks.setAbsent(chunk)
           chunksPresent.subtract(1, ordering: .relaxed)
-          try stateFile.set(chunk..<chunk + 1, present: false)
-          try data.punchHole(geometry.bytes(of: chunk))
+          old.append(chunk)
         }
       }
       for chunk in state.machine.pulling(in: range) { state.machine.discard(chunk) }
       state.zeroed.remove(contentsOf: range)
+      for chunk in old {
+        try stateFile.set(chunk..<chunk + 1, present: false)
+        // Who found the chunk present may still be reading the old bytes: never a hole.
+        chunks.waitForReaders(of: chunk)
+        try data.punchHole(geometry.bytes(of: chunk))
+      }
     }
   }
 
@@ -220,10 +239,15 @@ extension Region {
     state.withLock { !$0.partial.isEmpty || !$0.zeroed.isEmpty }
   }
 
-  /// Notes in the state file what the region's chunks agree with, at the end of its use.
-  func closeState(commit: CommitID, bootID: Random128) throws(LocalError) {
+  /// Notes in the state file what the region's chunks agree with, at the end of its use. `synced`:
+  /// everything else is durable before the note is made, so that it holds after another boot too.
+  func closeState(commit: CommitID, bootID: Random128, synced: Bool) throws(LocalError) {
     let partial = state.withLock { Array($0.partial.keys) }
     for chunk in partial { try data.punchHole(geometry.bytes(of: chunk)) }
-    try stateFile.close(commit: commit, bootID: bootID)
+    if synced {
+      try data.syncData()
+      try stateFile.sync()
+    }
+    try stateFile.close(commit: commit, bootID: synced ? .zero : bootID)
   }
 }

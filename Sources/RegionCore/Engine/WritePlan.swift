@@ -25,6 +25,7 @@ struct WritePlan {
   }
 
   /// The pages' new content: the caller's own bytes where they are whole pages.
+  // SAFETY: used only within the call whose caller owns the bytes, or with `owner`, which does.
   @safe struct Image {
     /// Keeps a merged copy alive; nil where `bytes` are the caller's.
     let owner: IOBuffer?

@@ -17,6 +17,7 @@ import Synchronization
   typealias Word = Atomic<UInt32>
   private typealias Leaf = UnsafeMutablePointer<Word>
 
+  private static let readers: UInt32 = (1 << 16) - 1
   static let present: UInt32 = 1 << 16
   static let mark: UInt32 = 1 << 17
   private static let leafShift: UInt64 = 12
@@ -120,6 +121,12 @@ import Synchronization
   func setAbsent(_ chunk: ChunkIndex) {
     guard let word = unsafe word(chunk) else { return }
     unsafe word.pointee.bitwiseAnd(~(Self.present | Self.mark), ordering: .acquiringAndReleasing)
+  }
+
+  /// Waits until nobody who found the chunk present reads it any more: for one local read at most.
+  func waitForReaders(of chunk: ChunkIndex) {
+    guard let word = unsafe word(chunk) else { return }
+    while unsafe word.pointee.load(ordering: .acquiring) & Self.readers != 0 { sched_yield() }
   }
 
   /// Marks the chunk, so that reading it extends the read-ahead.

@@ -104,6 +104,15 @@ struct GroupCache: Sendable {
     try LocalDirectory.removeFile(dataPath(file))
   }
 
+  /// Removes the cached bytes of all files.
+  func removeFiles() throws(LocalError) {
+    for directory in [directory + "/state", directory + "/data"] {
+      for name in try LocalDirectory.names(in: directory) {
+        try LocalDirectory.removeFile(directory + "/" + name)
+      }
+    }
+  }
+
   /// Removes everything of the group.
   func removeAll() throws(LocalError) { try LocalDirectory.removeTree(directory) }
 
@@ -151,28 +160,33 @@ struct Lineage: Hashable, Sendable {
   var since: CommitID
   var until: CommitID
   var log: LogID
+  /// The cache's identity: a copy of the directory has another, and these commits were not its own.
+  var writer: WriterID
 
-  init(since: CommitID, until: CommitID, log: LogID) {
+  init(since: CommitID, until: CommitID, log: LogID, writer: WriterID) {
     self.since = since
     self.until = until
     self.log = log
+    self.writer = writer
   }
 
   /// One line of text, so that a person can read it.
   var text: String {
-    "regionfs-lineage 1 \(since.number) \(since.nonce) \(until.number) \(until.nonce) \(log)\n"
+    "regionfs-lineage 1 \(since.number) \(since.nonce) \(until.number) \(until.nonce) \(log) \(writer)\n"
   }
 
   init?(text bytes: [UInt8]) {
     let words = String(decoding: bytes, as: UTF8.self).split(whereSeparator: {
       $0 == " " || $0 == "\n"
     })
-    guard words.count == 7, words[0] == "regionfs-lineage", words[1] == "1",
+    guard words.count == 8, words[0] == "regionfs-lineage", words[1] == "1",
       let since = UInt64(words[2]), let sinceNonce = Nonce(words[3]), let until = UInt64(words[4]),
-      let untilNonce = Nonce(words[5]), let log = LogID(words[6])
+      let untilNonce = Nonce(words[5]), let log = LogID(words[6]),
+      let writer = WriterID(words[7])
     else { return nil }
     self.init(
       since: CommitID(number: since, nonce: sinceNonce),
-      until: CommitID(number: until, nonce: untilNonce), log: log)
+      until: CommitID(number: until, nonce: untilNonce), log: log,
+      writer: writer)
   }
 }

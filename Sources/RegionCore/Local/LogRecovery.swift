@@ -95,7 +95,10 @@ extension WriteLog {
             payload: payload))
         offset += UInt64(length)
       } catch {
-        guard isLast else { throw .damaged(path: file.path, error) }
+        // A torn record is the last thing in the log. Where whole ones follow, accepted changes
+        // would be thrown away with it.
+        guard isLast, try !Self.hasRecord(in: file, offset..<size, from: reader.nextSequence)
+        else { throw .damaged(path: file.path, error) }
         break
       }
     }
@@ -103,12 +106,71 @@ extension WriteLog {
     chain = reader.chain
     segments.append(
       Segment(file: file, index: header.index, lastSequence: nextSequence - 1, end: offset))
+    // Nobody knows what of it is on the disk: the next fsync must not believe that all is.
+    unsynced.append(file)
     guard offset < size else { return 0 }
     try Self.local { () throws(LocalError) in
       try file.truncate(to: offset)
       try file.sync()
     }
     return size - offset
+  }
+
+  /// Whether records of this log from number `sequence` on lie somewhere in `range`: a header whose
+  /// successor continues it, or a later one whose record ends where the log does.
+  private static func hasRecord(
+    in file: LocalFile, _ range: Range<UInt64>, from sequence: SequenceNumber
+  ) throws(LogRecoveryError) -> Bool {
+    let window: UInt64 = 4 << 20
+    var start = range.lowerBound
+    while start < range.upperBound {
+      let end = min(range.upperBound, start + window + UInt64(LogCodec.recordHeaderLength))
+      let bytes: [UInt8]
+      do throws(FormatError) {
+        bytes = try read(file, start..<end)
+      } catch {
+        throw .damaged(path: file.path, error)
+      }
+      for at in bytes.indices {
+        guard let header = plausible(bytes[at...], from: sequence) else { continue }
+        let place = start + UInt64(at)
+        let recordEnd = place + UInt64(LogCodec.recordHeaderLength + header.bodyLength)
+        if header.sequence > sequence, recordEnd == range.upperBound { return true }
+        if isContinued(header, recordEnd, in: file, end: range.upperBound) { return true }
+      }
+      start += window
+    }
+    return false
+  }
+
+  /// The header at the slice's start, if it may be one of a later record of this log.
+  private static func plausible(_ bytes: ArraySlice<UInt8>, from sequence: SequenceNumber)
+    -> LogCodec.RecordHeader?
+  {
+    guard bytes.first == UInt8(LogCodec.magic & 0xFF), bytes.count >= LogCodec.recordHeaderLength,
+      let header = try? LogCodec.decodeHeader(bytes.prefix(LogCodec.recordHeaderLength)),
+      (sequence...sequence + (1 << 24)).contains(header.sequence)
+    else { return nil }
+    return header
+  }
+
+  /// Whether the record at `next` continues the one with `header`.
+  private static func isContinued(
+    _ header: LogCodec.RecordHeader, _ next: UInt64, in file: LocalFile, end: UInt64
+  ) -> Bool {
+    let length = UInt64(LogCodec.recordHeaderLength)
+    guard next + length <= end else { return false }
+    do throws(FormatError) {
+      let head = try LogCodec.decodeHeader(try read(file, next..<next + length))
+      let nextEnd = next + length + UInt64(head.bodyLength)
+      guard nextEnd <= end else { return false }
+      _ = try LogCodec.decodeRecord(
+        try read(file, next..<nextEnd), expectedSequence: header.sequence + 1,
+        previousChain: header.chain)
+      return true
+    } catch {
+      return false
+    }
   }
 
   private static func read(_ file: LocalFile, _ range: Range<UInt64>) throws(FormatError)

@@ -72,6 +72,9 @@ final class StateFile: Sendable {
     }
   }
 
+  /// Makes what was noted durable.
+  func sync() throws(LocalError) { try file.syncData() }
+
   /// Declares the file complete: it agrees with `commit` after everything was written.
   func close(commit: CommitID, bootID: Random128) throws(LocalError) {
     var clean = header

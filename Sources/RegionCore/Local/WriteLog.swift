@@ -42,7 +42,7 @@ final class WriteLog {
   var nextSequence: SequenceNumber
   var chain: UInt32
   /// Files with records that no `fdatasync` has covered.
-  private var unsynced: [LocalFile] = []
+  var unsynced: [LocalFile] = []
   /// Entries that no seal has taken yet, oldest first.
   var entries: [LogEntry] = []
   /// What the last append changed, so that it can be taken back.

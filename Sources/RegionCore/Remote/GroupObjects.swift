@@ -169,7 +169,11 @@ final class GroupObjects: Sendable {
       }
       let (current, currentTag) = try await root()
       if current == new { return .done(currentTag) }
-      if current != old { return .lost(current) }
+      // A release of ours whose acknowledgement was lost: only a claim raises the epoch, so nobody
+      // can have written since.
+      var held = current
+      if current.claim == .free { (held.claim, held.holder) = (old.claim, old.holder) }
+      if held != old { return .lost(current) }
       // Still the old root: the attempt did not happen. The same bytes may be sent again.
       etag = currentTag
       await engine.clock.sleep(for: .milliseconds(50))

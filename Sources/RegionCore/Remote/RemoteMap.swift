@@ -42,14 +42,20 @@ public final class RemoteMap: Sendable {
     self.geometry = geometry
   }
 
-  /// Starts over from a checkpoint (nil: an empty map).
-  func reset(to index: CheckpointIndex?) {
+  /// Starts over from a checkpoint (nil: an empty map) and the tables since, in one step: a reader
+  /// never sees the one without the others. Files in `orphans` keep what they have.
+  func reset(to index: CheckpointIndex?, tables: [SegmentTable], keeping orphans: Set<FileID> = [])
+  {
     state.withLock { state in
-      state.index = [:]
+      let kept = state.files.filter { orphans.contains($0.key) }
+      let keptPages = state.index.filter { orphans.contains($0.key.file) }
+      state.index = keptPages
       state.files = [:]
-      for entry in index?.mapPages ?? [] {
+      for entry in index?.mapPages ?? [] where !orphans.contains(entry.file) {
         state.index[PageKey(file: entry.file, number: entry.number)] = entry.page
       }
+      for table in tables { Self.apply(table, to: &state, geometry: geometry, keeping: orphans) }
+      for file in orphans { state.files[file] = kept[file] }
     }
   }
 

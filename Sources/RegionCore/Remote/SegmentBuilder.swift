@@ -13,7 +13,12 @@ struct SegmentBuilder {
     var parts: [(file: FileID, run: Recipe.Run)] = []
     var names: [NameChange] = []
     var payloadBytes: UInt64 = 0
+    /// The most that the table's entries may take, in bytes.
+    var tableBytes = 0
   }
+
+  /// Bytes of a table after which another segment begins: half of what the format allows.
+  private static let tableTarget = Limits.tableLength / 2
 
   let group: GroupID
   let geometry: Geometry
@@ -28,6 +33,7 @@ struct SegmentBuilder {
     func startSegmentIfFull() {
       let full =
         plans[plans.count - 1].payloadBytes >= UInt64(Limits.segmentTarget)
+        || plans[plans.count - 1].tableBytes >= tableTarget
         || changes >= Limits.tableChanges / 2
       if full {
         plans.append(Plan())
@@ -40,8 +46,10 @@ struct SegmentBuilder {
           startSegmentIfFull()
           plans[plans.count - 1].parts.append((file, part))
           changes += 1
+          plans[plans.count - 1].tableBytes += 64
           if part.source != nil {
             plans[plans.count - 1].payloadBytes += UInt64(part.pages.count) << Geometry.pageShift
+            plans[plans.count - 1].tableBytes += 4 * part.pages.count
           }
         }
       }
@@ -49,6 +57,7 @@ struct SegmentBuilder {
     for name in recipe.names {
       startSegmentIfFull()
       plans[plans.count - 1].names.append(name)
+      plans[plans.count - 1].tableBytes += length(of: name)
       changes += 1
     }
     return plans
@@ -66,8 +75,7 @@ struct SegmentBuilder {
       group: group, epoch: epoch, commit: commit, parent: parent, index: UInt16(index),
       count: UInt16(count))
     // Room for the table: what its entries may take, bounded by the format.
-    let overhead =
-      4096 + plan.parts.count * 64 + Int(plan.payloadBytes >> 10) + namesLength(plan.names)
+    let overhead = 4096 + plan.tableBytes
     let body = IOBuffer(capacity: Int(plan.payloadBytes) + overhead)
     append(SegmentCodec.encodeHeader(group: group, epoch: epoch, commit: commit), to: body)
     for (file, run) in plan.parts {
@@ -147,11 +155,10 @@ struct SegmentBuilder {
     unsafe bytes.span.bytes.withUnsafeBytes { unsafe body.append($0) }
   }
 
-  private func namesLength(_ names: [NameChange]) -> Int {
-    names.reduce(0) { total, change in
-      guard case .set(let inode) = change else { return total + 64 }
-      let attributes = inode.xattrs.reduce(0) { $0 + $1.name.count + $1.value.count + 16 }
-      return total + 256 + (inode.name?.bytes.count ?? 0) + inode.target.count + attributes
-    }
+  /// The most that an entry of names takes in a table, in bytes.
+  private static func length(of change: NameChange) -> Int {
+    guard case .set(let inode) = change else { return 64 }
+    let attributes = inode.xattrs.reduce(0) { $0 + $1.name.count + $1.value.count + 16 }
+    return 256 + (inode.name?.bytes.count ?? 0) + inode.target.count + attributes
   }
 }
