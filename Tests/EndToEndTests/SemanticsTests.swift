@@ -33,7 +33,8 @@ import Testing
       "LifecycleTests.swift/syncCommandWaitsForTheCommit"),
     Promise(
       "The store always holds a prefix of a group's history: everything accepted before a cut and nothing accepted after it.",
-      "DatabaseTests.swift/aDatabaseIsConsistentAtEveryCommit"),
+      "DatabaseTests.swift/aDatabaseIsConsistentAtEveryCommit",
+      "GroupModelTests.swift/everyLifeAgreesWithAPlainArray"),
     Promise(
       "A reader never gets bytes that nobody wrote: a wrong, short or missing answer of the store is an error, never zeros.",
       "StoreFaultTests.swift/aLastingFaultIsAnErrorAndNeverAWrongByte",
