@@ -134,7 +134,7 @@ public final class Group: Sendable {
 
   /// Whether this daemon writes the group now.
   public var isWriter: Bool {
-    state.withLock { if case .writer = $0.role { true } else { false } }
+    state.withLock { if case .writer = $0.role { true } else { $0.isAbandoned } }
   }
 
   // MARK: Regions

@@ -12,6 +12,7 @@ extension Group {
         if engine.settings.isReadOnly { return .failure(.readOnly) }
         switch state.role {
         case .writer: return .success(.done)
+        case .stopped where state.isAbandoned: return .success(.done)
         case .stopped(let error, _): return .failure(error)
         case .claiming(let waiters):
           state.role = .claiming(waiters + [{ continuation.resume(returning: $0) }])

@@ -51,6 +51,8 @@ extension Group {
   func checkWriter(_ state: borrowing State) throws(RegionError) {
     switch state.role {
     case .writer: return
+    // What is open of a removed group can be changed until it is closed; nobody will see it.
+    case .stopped where state.isAbandoned: return
     case .stopped(let error, _): throw error
     case .follower, .claiming: throw .unclaimed
     }
@@ -58,13 +60,15 @@ extension Group {
 
   /// Appends a record of names and applies it.
   private func log(_ record: LogRecord, _ state: inout State) throws(RegionError) {
-    guard let log = state.log else { throw .readOnly }
-    do throws(WriteLog.AppendError) {
-      try unsafe log.append(record, payload: UnsafeRawBufferPointer(start: nil, count: 0))
-    } catch {
-      throw refused(error)
+    if !state.isAbandoned {
+      guard let log = state.log else { throw .readOnly }
+      do throws(WriteLog.AppendError) {
+        try unsafe log.append(record, payload: UnsafeRawBufferPointer(start: nil, count: 0))
+      } catch {
+        throw refused(error)
+      }
+      noteAppended(record, &state)
     }
-    noteAppended(record, &state)
     guard case .names(let changes) = record else { return }
     for change in changes {
       if case .remove(let id) = change { detach(id, &state) }
@@ -176,7 +180,7 @@ extension Group {
   }
 
   private func isLogFull(_ state: borrowing State) -> Bool {
-    state.push.uncommittedBytes >= engine.settings.logLimit
+    !state.isAbandoned && state.push.uncommittedBytes >= engine.settings.logLimit
   }
 
   /// Logs whole pages and puts them in place.
@@ -217,8 +221,12 @@ extension Group {
     _ record: DataRecord, _ payload: UnsafeRawBufferPointer, _ region: Region,
     _ state: inout State
   ) throws(LocalError) {
-    guard let log = state.log else { throw LocalError("append", path: region.name, code: 30) }
     try state.space.reserve(record, payload.count, region)
+    if state.isAbandoned {
+      try unsafe region.apply(record, payload)
+      return noteChanged(record, &state)
+    }
+    guard let log = state.log else { throw LocalError("append", path: region.name, code: 30) }
     do throws(WriteLog.AppendError) {
       try unsafe log.append(.data(record), payload: payload)
     } catch {
@@ -237,6 +245,10 @@ extension Group {
       throw error
     }
     noteAppended(.data(record), &state)
+    noteChanged(record, &state)
+  }
+
+  private func noteChanged(_ record: DataRecord, _ state: inout State) {
     if state.unlinked[record.file] != nil {
       state.unlinked[record.file]?.note(record)
     } else {

@@ -18,6 +18,7 @@ extension Group {
   func makeDurable(_ completion: @escaping @Sendable (RegionError?) -> Void) {
     enum Next { case answer(RegionError?), wait, start }
     let next = state.withLock { state -> Next in
+      if state.isAbandoned { return .answer(nil) }
       if case .stopped(let error, _) = state.role { return .answer(error) }
       guard let log = state.log, log.lastSequence > state.sync.durable else { return .answer(nil) }
       state.sync.durableWaiters.append((log.lastSequence, completion))
@@ -72,6 +73,7 @@ extension Group {
   /// Calls `completion` when everything accepted so far is committed.
   public func commit(_ completion: @escaping @Sendable (RegionError?) -> Void) {
     let answer = state.withLock { state -> RegionError?? in
+      if state.isAbandoned { return .some(nil) }
       if case .stopped(let error, _) = state.role { return .some(error) }
       guard let log = state.log, log.lastSequence > state.sync.committed else { return .some(nil) }
       state.sync.commitWaiters.append((log.lastSequence, completion))
