@@ -30,6 +30,21 @@ extension EndToEnd {
       }
     }
 
+    /// A bug that was: a thread of the daemon kept the starter's stderr open, and whoever read it to
+    /// its end (`$(regionfs mount … 2>&1)`, a service manager) waited as long as the mount lived.
+    @Test func theDaemonLetsGoOfTheStartersOutputs() async throws {
+      let store = try await TestStore(.directory)
+      let mounted = try store.filesystem()
+      let environment = ["REGIONFS_RUNTIME_DIR": try store.scratch.directory("run")]
+      defer { _ = try? ChildProcess.run(["umount", "-i", "-l", mounted.mountpoint]) }
+      let command = mounted.command.filter { $0 != "-f" }.joined(separator: " ")
+      try ChildProcess.check(
+        ["sh", "-c", "(\(command)) 2>&1 | cat"], environment: environment, timeout: .seconds(20))
+      #expect(mounted.isMounted)
+      try ChildProcess.check(
+        [Products.path("regionfs"), "umount", mounted.mountpoint], environment: environment)
+    }
+
     /// SEMANTICS: where nothing waits, the daemon drains by itself, and the next mount waits for
     /// its lock and carries on.
     @Test func aMountRightAfterAnUnmountThatNobodyWaitedFor() async throws {
