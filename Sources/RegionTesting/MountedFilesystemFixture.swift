@@ -143,7 +143,15 @@ public final class MountedFilesystem {
     return try ChildProcess.check(command, environment: environment, timeout: timeout).output
   }
 
-  /// Waits until everything accepted so far is committed.
+  /// Commits everything accepted so far: `regionfs sync`.
+  ///
+  /// - Throws: `ProcessFailure`.
+  public func sync(timeout: Duration = .seconds(60)) throws(ProcessFailure) {
+    let command = [Products.path("regionfs"), "sync", mountpoint]
+    try ChildProcess.check(command, environment: environment, timeout: timeout)
+  }
+
+  /// Waits until everything accepted so far is committed, which the daemon does in its own time.
   ///
   /// - Throws: `ProcessFailure` if it is not in time.
   public func waitUntilCommitted(timeout: Duration = .seconds(60)) throws(ProcessFailure) {

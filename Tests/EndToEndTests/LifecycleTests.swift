@@ -121,9 +121,7 @@ extension EndToEnd {
       let store = try await TestStore(.directory)
       try store.mounted(options: ["push_interval=1h"]) { mounted in
         try Programs.run("pattern.py", ["write", mounted.mountpoint + "/f"] + Self.pattern)
-        let environment = ["REGIONFS_RUNTIME_DIR": try store.scratch.directory("run")]
-        try ChildProcess.check(
-          [Products.path("regionfs"), "sync", mounted.mountpoint], environment: environment)
+        try mounted.sync()
         try mounted.kill()
       }
       try store.mounted("elsewhere", options: ["ro"]) { other in

@@ -44,7 +44,7 @@ extension EndToEnd {
       try store.mounted("first", options: ["push_interval=1h"]) { first in
         try Programs.run("pattern.py", ["write", first.mountpoint + "/f"] + pattern)
         let touched = ["--pages", "200", "--seed", "2", "--touch", "50"]
-        try first.waitUntilCommitted()
+        try first.sync()
         try Programs.run("pattern.py", ["map", first.mountpoint + "/f", "--msync"] + touched)
         try first.kill()
         // A claim ends by a drained release or an explicit takeover, never by a clock.

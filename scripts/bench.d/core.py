@@ -72,7 +72,7 @@ class Bench:
 
 
 def drop_caches():
-    run("sync")
+    run("sync", timeout=60)
     with open("/proc/sys/vm/drop_caches", "w") as file:
         file.write("3")
 
