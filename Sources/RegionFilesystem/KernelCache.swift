@@ -51,7 +51,12 @@ public final class KernelCache: Sendable {
   /// own descriptors at exit. So nothing here may use descriptors of the other threads; logging is
   /// left to them.
   private func leaveDescriptors() {
-    guard linux_leave_descriptors(3) != 0 else { return }
+    if linux_leave_descriptors(0) == 0 {
+      // Not the standard ones either: stderr may be a pipe whose end the starter waits for.
+      // SAFETY: the path is a literal. What this thread opens must not pass for stdout or stderr.
+      for _ in 0..<3 { _ = unsafe open("/dev/null", O_RDWR) }
+      return
+    }
     let reason = errnoText(errno)
     log("close_range: \(reason); killing this daemon may leave processes hanging")
   }
