@@ -20,7 +20,8 @@ extension EndToEnd {
         check: { try ChildProcess.check(arguments($0) + ["--verify_only"]) })
     }
 
-    /// Stressors with their arguments; two seconds each.
+    /// Stressors with their arguments; two seconds each. Without io-uring, which fails on ext4 too
+    /// (statx of a file that it has removed).
     static let stressors: [[String]] = [
       ["mmap", "--mmap-file", "--mmap-bytes", "32m"],
       ["mmap", "--mmap-file", "--mmap-async", "--mmap-odirect", "--mmap-bytes", "16m"],
@@ -36,7 +37,7 @@ extension EndToEnd {
       ["dentry", "--dentries", "500"], ["rename"], ["filename", "--filename-opts", "probe"],
       ["sendfile", "--sendfile-size", "4m"], ["splice"], ["getdent"], ["dirmany"], ["dirdeep"],
       ["dir"], ["fsize"], ["fstat"], ["xattr"], ["chmod"], ["chown"], ["utime"], ["symlink"],
-      ["access"], ["open"], ["touch"], ["unlink"], ["metamix"], ["io-uring"], ["chdir"],
+      ["access"], ["open"], ["touch"], ["unlink"], ["metamix"], ["chdir"],
       ["file-ioctl"], ["inotify"], ["dup"], ["handle"], ["eventfd"],
     ]
 
