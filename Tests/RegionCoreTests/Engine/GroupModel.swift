@@ -70,9 +70,12 @@ final class GroupModel {
     _ store: any ObjectStore, _ cache: String, _ writer: WriterID, _ random: inout SplitMix64
   ) -> Daemon {
     let checkpointSegments = Int.random(in: 2...8, using: &random)
+    // Now and then a commit takes only a part of what there is.
+    let commitBytes = random.oneIn(2) ? Int.random(in: 1...200_000, using: &random) : 1 << 30
     return Daemon(store, cache: cache, writer: writer, seed: random.next()) {
       $0.takeover = true
       $0.checkpointSegments = checkpointSegments
+      $0.commitBytes = commitBytes
       $0.logLimit = 4 << 20
     }
   }
