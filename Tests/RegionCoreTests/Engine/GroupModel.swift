@@ -103,22 +103,23 @@ final class GroupModel {
 
   func step() async throws {
     switch Int.random(in: 0..<100, using: &random) {
-    case 0..<12: try await make()
-    case 12..<42: try await write()
-    case 42..<50: try await resize()
-    case 50..<57: try await zero()
-    case 57..<67: try await read()
-    case 67..<71: try await rename()
-    case 71..<74: try await remove()
-    case 74..<77: try await useOrphan()
-    case 77..<80: try await sync()
-    case 80..<88: try await commit()
-    case 88..<90: try await crash()
-    case 90..<92: try await restart()
-    case 92..<94: try await switchHost()
-    case 94..<95: try await takeOver()
-    case 95..<97: try await loseHost()
-    case 97..<98: try await follow()
+    case 0..<10: try await make()
+    case 10..<36: try await write()
+    case 36..<45: try await resize()
+    case 45..<52: try await zero()
+    case 52..<60: try await read()
+    case 60..<66: try lookWithoutWaiting()
+    case 66..<69: try await rename()
+    case 69..<72: try await remove()
+    case 72..<75: try await useOrphan()
+    case 75..<77: try await sync()
+    case 77..<84: try await commit()
+    case 84..<86: try await crash()
+    case 86..<88: try await restart()
+    case 88..<92: try await switchHost()
+    case 92..<93: try await takeOver()
+    case 93..<95: try await loseHost()
+    case 95..<97: try await follow()
     default: try await changeWeather()
     }
   }
@@ -201,6 +202,18 @@ final class GroupModel {
     } catch RegionError.io where isStormy {
       log("... could not")
     }
+  }
+
+  /// Starts pulls that the next changes will meet.
+  func lookWithoutWaiting() throws {
+    guard let name = pick() else { return }
+    let group = try group
+    let inode = try find(name, group)
+    let region = try group.open(inode.id, writable: false).region
+    defer { group.close(inode.id, writable: false) }
+    let first = UInt64(place(below: Self.largest))
+    log("look at \(name) from \(first)")
+    region.demand(first..<first + 1) { _ in }
   }
 
   func sync() async throws {
