@@ -47,6 +47,26 @@ import Testing
     #expect(try LocalDirectory.names(in: again.cache.logDirectory).isEmpty)
   }
 
+  @Test func aTakeoverIsNotRefusedBecauseTheHolderCommitsMeanwhile() async throws {
+    let first = try await world.host(1).create()
+    try await first.committed()
+    for round in 0..<10 {
+      let daemon = try world.host(10 + round) { $0.takeover = true }
+      let second = try await daemon.load(first.id)
+      // Between the look at the root and its replacement the holder commits.
+      daemon.faults.add(.init(.blackhole, on: [.put], keyContains: "/root", count: 1))
+      let claim = Task { try await second.claim() }
+      while daemon.faults.parked == 0 { await Task.yield() }
+      if round == 0 {
+        try first.make("f")
+        try await first.committed()
+      }
+      daemon.faults.release()
+      try await claim.value
+      #expect(try await second.tree().keys.sorted() == ["f"])
+    }
+  }
+
   @Test func aLogThatWasSetAsideTakesItsBytesOutOfTheCache() async throws {
     let id = try await world.group(World.pattern(2 * Self.chunk))
     let daemon = try world.host(1)
