@@ -189,6 +189,8 @@ class Passthrough:
             file.write("256")
 
     def stop(self):
+        if self.process.poll() is not None:
+            return
         subprocess.run(["umount", "-i", "-l", self.point], check=False)
         try:
             self.process.wait(timeout=5)

@@ -48,6 +48,9 @@ public struct EngineSettings: Sendable {
   public var releaseDelay = Duration.seconds(10)
   /// Segments in the tail after which a checkpoint is due. Each costs a mount one small request.
   var checkpointSegments = 96
+  /// Bytes of the log that one commit takes at most, so that progress shows and its segments are at
+  /// most `Limits.commitSegments`.
+  var commitBytes = Limits.segmentTarget * (Limits.commitSegments - 2)
   /// How long a dropped object stays in the store.
   public var collectionGrace = Duration.seconds(3600)
 

@@ -43,22 +43,29 @@ extension Group {
     for waiter in waiters { waiter(error) }
   }
 
+  /// How often a claim is tried while another writer's commits come in between.
+  private static let claimAttempts = 16
+
   private func attemptClaim() async -> RegionError? {
     do throws(RemoteError) {
-      let (old, etag) = try await objects.root()
-      if case .held(let writer) = old.claim, writer != engine.writer, !engine.settings.takeover {
-        throw .heldByOther(holder: old.holder)
+      var holder = ""
+      for _ in 0..<Self.claimAttempts {
+        let (old, etag) = try await objects.root()
+        if case .held(let writer) = old.claim, writer != engine.writer, !engine.settings.takeover {
+          throw .heldByOther(holder: old.holder)
+        }
+        var new = old
+        new.epoch += 1
+        new.claim = .held(engine.writer)
+        new.holder = engine.settings.holder
+        switch try await objects.swapRoot(from: old, etag, to: new) {
+        case .lost(let current): holder = current.holder
+        case .done(let etag):
+          try await adopt(new, etag, claiming: true)
+          return beginLog(new)
+        }
       }
-      var new = old
-      new.epoch += 1
-      new.claim = .held(engine.writer)
-      new.holder = engine.settings.holder
-      switch try await objects.swapRoot(from: old, etag, to: new) {
-      case .lost(let current): throw .heldByOther(holder: current.holder)
-      case .done(let etag):
-        try await adopt(new, etag, claiming: true)
-        return beginLog(new)
-      }
+      throw .heldByOther(holder: holder)
     } catch {
       engine.log(.error, "cannot claim group \(id) for writing: \(error)")
       if case .heldByOther(let holder) = error { return .busy(holder: holder) }

@@ -45,6 +45,8 @@ extension Group {
     } catch {
       throw .log("cannot log the first change of a new group: \(error)")
     }
+    // Not before: a clean group may be given back at once.
+    group.startPusher()
     return group
   }
 
@@ -106,7 +108,6 @@ extension Group {
       return LocalError("open", path: cache.logDirectory, code: error == .noSpace ? ENOSPC : EIO)
     }
     state.withLock { $0.role = .writer }
-    startPusher()
     return nil
   }
 

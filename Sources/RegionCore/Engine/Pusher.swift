@@ -92,9 +92,6 @@ extension Group {
     case format(FormatError)
   }
 
-  /// Bytes of the log that one commit takes at most, so that progress shows and a root stays small.
-  private static var commitBytes: Int { Limits.segmentTarget * (Limits.commitSegments - 2) }
-
   /// Seals a cut, uploads its segments, swaps the root.
   func commitOnce() async throws(PushError) {
     guard let recipe = seal() else { return }
@@ -144,7 +141,7 @@ extension Group {
     state.withLock { state in
       if let sealed = state.sealed { return sealed }
       guard let log = state.log else { return nil }
-      let entries = log.takeEntries(limit: Self.commitBytes)
+      let entries = log.takeEntries(limit: engine.settings.commitBytes)
       guard !entries.isEmpty else { return nil }
       let recipe = Recipe(entries: entries, before: state.before)
       var after = InodeFold.fold(entries, before: state.before)
