@@ -32,8 +32,6 @@ extension Region {
   /// Transfers of one region's background pull at a time. Enough to fill the pipe at 60 ms and
   /// 500 MB/s; always behind demand in the transfer queue.
   static let backgroundWorkers = 16
-  /// Bytes of one background transfer, where chunks lie together.
-  static let backgroundBatch: UInt64 = 2 << 20
   /// Misses after which `auto` pulls the whole region: waiting a round trip for each loses to
   /// downloading everything.
   static let autoMisses = 4
@@ -81,13 +79,13 @@ extension Region {
   /// The next chunks for a background worker: neighbours that are absent, now counted as being
   /// pulled. Nil when nothing is left.
   func nextBackgroundBatch() -> [ChunkIndex]? {
-    let limit = max(1, Int(Self.backgroundBatch >> geometry.chunkShift))
+    let limit = UInt64(Puller.batchLength(geometry))
     return state.withLock { state -> [ChunkIndex]? in
       guard !state.isClosed else { return nil }
       var batch: [ChunkIndex] = []
-      while batch.count < limit {
+      while true {
         guard let next = nextWanted(from: state.background.cursor) else { break }
-        if let last = batch.last, next != last + 1 { break }
+        if let last = batch.last, next != last + 1 || next % limit == 0 { break }
         state.background.cursor = next + 1
         if takeForPrefetch(next, &state) {
           batch.append(next)

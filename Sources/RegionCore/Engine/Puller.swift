@@ -16,15 +16,16 @@ final class Puller: Sendable {
     self.onMissingObject = onMissingObject
   }
 
-  /// Bytes of one read-ahead transfer, where chunks lie together.
-  private static let readAheadBatch: UInt64 = 2 << 20
+  /// Bytes of one transfer that nobody waits for yet, where chunks lie together. A store spends as
+  /// much on a request as on megabytes: SeaweedFS a third more processor time with 2 MiB than with
+  /// 4 MiB, little less with 8 MiB.
+  static let batchBytes: UInt64 = 4 << 20
 
   /// Begins to pull chunks that the region counts as being pulled.
   func start(_ region: Region, _ chunks: [ChunkIndex], priority: TransferPriority) {
     guard !chunks.isEmpty else { return }
     // Who waits should not wait for neighbours; read-ahead is cheaper in large pieces.
-    let limit =
-      priority == .demand ? 1 : max(1, Int(Self.readAheadBatch >> region.geometry.chunkShift))
+    let limit = priority == .demand ? 1 : Self.batchLength(region.geometry)
     for batch in Self.batches(of: chunks.sorted(), limit: limit) {
       engine.executor.spawn { _ = await self.pull(region, batch, priority: priority) }
     }
@@ -42,12 +43,17 @@ final class Puller: Sendable {
     }
   }
 
-  /// Neighbours together, at most `limit` in one.
+  /// Chunks in one transfer that nobody waits for.
+  static func batchLength(_ geometry: Geometry) -> Int {
+    max(1, Int(batchBytes >> geometry.chunkShift))
+  }
+
+  /// Neighbours together, none across a multiple of `limit`: what was written in order lies in
+  /// segments of such a multiple, so that a batch is one range of one object.
   static func batches(of chunks: [ChunkIndex], limit: Int) -> [[ChunkIndex]] {
     var batches: [[ChunkIndex]] = []
     for chunk in chunks {
-      if let last = batches.last?.last, last + 1 == chunk, batches[batches.count - 1].count < limit
-      {
+      if let last = batches.last?.last, last + 1 == chunk, chunk % UInt64(limit) != 0 {
         batches[batches.count - 1].append(chunk)
       } else {
         batches.append([chunk])

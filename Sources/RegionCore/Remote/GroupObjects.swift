@@ -77,8 +77,9 @@ final class GroupObjects: Sendable {
       priority: priority)
   }
 
-  /// How often a damaged answer is asked for again before it counts as a damaged object.
-  static let damagedAttempts = 3
+  /// How often a damaged answer is asked for again before it counts as a damaged object. A path that
+  /// damages every third answer fails one request in ten thousand; a damaged object costs this many.
+  static let damagedAttempts = 8
 
   /// `range` of an object, whose checksum is known.
   private func checked(
