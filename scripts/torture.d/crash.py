@@ -36,6 +36,7 @@ class Campaign:
         self.failures = []
         self.children = []
         self.victim = None
+        self.is_stopping = False
 
     # A life
 
@@ -84,6 +85,8 @@ class Campaign:
             self.tally["kills while draining"] += 1
         self.victim.kill()
         self.end_workers()
+        if self.arguments.sabotage:
+            self.lose_half_of_the_logs()
         if end == "recovery":
             for _ in range(choice.randint(1, 3)):
                 self.victim.start()
@@ -96,7 +99,16 @@ class Campaign:
             self.verify_elsewhere()
         self.victim.kill()
 
+    def lose_half_of_the_logs(self):
+        """What a daemon that had not logged would leave: the comparison must notice."""
+        for folder, _, names in os.walk(self.victim.cache):
+            if folder.endswith("/log") and names:
+                newest = os.path.join(folder, max(names))
+                os.truncate(newest, os.path.getsize(newest) // 2)
+
     def round_options(self, choice):
+        if self.arguments.sabotage:
+            return ["push_interval=1h"]
         interval = choice.choice(["100ms", "100ms", "300ms", "1s", "1h"])
         return [f"push_interval={interval}"] + (["sync=remote"] if choice.random() < 0.1 else [])
 
@@ -111,6 +123,7 @@ class Campaign:
             if pid == 0:
                 try:
                     signal.alarm(0)
+                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
                     Worker(number, seed, flavour, self.trees[number], self.directory(number),
                            self.shared(), number * SHARED_PAGES * PAGE, self.journal(number)).run()
                 except BaseException as error:  # a fork must never return into the driver
@@ -184,11 +197,13 @@ class Campaign:
         start = time.monotonic()
         try:
             for number in range(self.arguments.first, self.arguments.first + self.arguments.rounds):
+                if self.is_stopping:
+                    break
                 self.tally["rounds begun"] += 1
                 signal.alarm(300)
                 self.run_round(number)
                 signal.alarm(0)
-                if self.tally["rounds compared"] % 50 == 0:
+                if self.tally["rounds compared"] % 25 == 0:
                     print(f"{self.tally['rounds compared']} rounds, "
                           f"{time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
         except (AssertionError, Hung, RuntimeError, OSError) as error:
@@ -199,7 +214,7 @@ class Campaign:
             signal.alarm(0)
             self.end_workers()
         self.report(time.monotonic() - start)
-        return self.tally["failed rounds"] == 0
+        return (self.tally["failed rounds"] > 0) == self.arguments.sabotage
 
     def report(self, seconds):
         times = sorted(self.mount_seconds) or [0]
@@ -235,6 +250,8 @@ def parse():
     parser.add_argument("--life", type=int, default=50, help="rounds on one store")
     parser.add_argument("--longest", type=float, default=0.6, help="seconds of load, at most")
     parser.add_argument("--elsewhere", type=int, default=20, help="compare elsewhere once in so many rounds")
+    parser.add_argument(
+        "--sabotage", action="store_true", help="cut the logs after each kill, and succeed if that is noticed")
     return parser.parse_args()
 
 
@@ -242,9 +259,14 @@ def main():
     arguments = parse()
     os.umask(0)
     signal.signal(signal.SIGALRM, hung)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     work = tempfile.mkdtemp(prefix="regionfs-crash-")
     campaign = Campaign(arguments, work)
+
+    def stop_soon(*_):
+        campaign.is_stopping = True
+
+    # The round under way is ended, and what was done is reported.
+    signal.signal(signal.SIGTERM, stop_soon)
     passed = False
     try:
         passed = campaign.run()
