@@ -6,6 +6,7 @@
 //                                    "readaround"
 // mapped dirty FILE COUNT SEED [SPAN] store to COUNT random pages (of the first SPAN bytes), then
 //                                    msync
+// mapped check FILE COUNT SEED       do the pages that `dirty` stored to hold that? Fails if not
 // mapped fill FILE BYTES SEED        store to every page, then msync
 // mapped drop FILE                   drop the file's clean pages from the page cache; says how many
 //                                    stay
@@ -156,6 +157,20 @@ static int dirty(const char *path, size_t count, uint64_t seed, size_t span) {
   return 0;
 }
 
+static int check(const char *path, size_t count, uint64_t seed) {
+  struct mapping m = map(path, 0, 0);
+  size_t *chosen = choose(m.length / PAGE, count, seed), wrong = 0;
+  for (size_t i = 0; i < count; i++) {
+    const uint64_t *words = (const uint64_t *)(m.base + chosen[i] * PAGE);
+    uint64_t state = seed ^ chosen[i];
+    int same = 1;
+    for (size_t w = 0; w < PAGE / 8; w++) same &= words[w] == mix(&state);
+    wrong += !same;
+  }
+  printf("{\"pages\":%zu,\"wrong\":%zu}\n", count, wrong);
+  return wrong != 0;
+}
+
 static int fill(const char *path, size_t bytes, uint64_t seed) {
   struct mapping m = map(path, 1, bytes);
   double start = now();
@@ -209,6 +224,9 @@ int main(int count, char **words) {
   if (count >= 5 && !strcmp(words[1], "dirty")) {
     return dirty(words[2], strtoul(words[3], 0, 10), strtoul(words[4], 0, 10),
                  count > 5 ? strtoul(words[5], 0, 10) : 0);
+  }
+  if (count == 5 && !strcmp(words[1], "check")) {
+    return check(words[2], strtoul(words[3], 0, 10), strtoul(words[4], 0, 10));
   }
   if (count == 5 && !strcmp(words[1], "fill")) {
     return fill(words[2], strtoul(words[3], 0, 10), strtoul(words[4], 0, 10));
