@@ -15,8 +15,9 @@ import tempfile
 import time
 
 import filesystems
+import mounts
 import report
-from processes import StepFailed, reap_overdue, step
+from processes import reap_overdue, step
 from rows import PHASES, Session, run_phase
 from servers import Proxy, Weed
 
@@ -194,7 +195,7 @@ def save(world, arguments, about, began, loads):
 
 
 def weed_version():
-    return filesystems.first_line("weed", "version")
+    return mounts.first_line("weed", "version")
 
 
 def parsed():
