@@ -130,7 +130,7 @@ extension Group {
         }
         if case .waitFor(let busy) = region.canReplace(plan.pages) { return .waitFor(busy) }
         if isLogFull(state) { return .waitForRoom }
-        return try unsafe apply(plan, bytes, region, inode, now, &state)
+        return try unsafe apply(plan, bytes, region, inode, now, isWriteBack: isWriteBack, &state)
       }
     }
     pushSignal.signal()
@@ -186,14 +186,15 @@ extension Group {
   /// Logs whole pages and puts them in place.
   private func apply(
     _ plan: WritePlan, _ bytes: UnsafeRawBufferPointer, _ region: Region, _ inode: Inode,
-    _ now: Timestamp, _ state: inout State
+    _ now: Timestamp, isWriteBack: Bool, _ state: inout State
   ) throws(RegionError) -> Outcome {
     do throws(LocalError) {
       let image = try unsafe plan.image(of: bytes, region)
       let changed = try unsafe plan.changedPages(image.bytes, region)
       let size = max(inode.size, plan.end)
-      if changed.isEmpty, size == inode.size {
-        // Equal to what is known to be there; only the times say that somebody wrote.
+      if changed.isEmpty, size == inode.size, isWriteBack {
+        // Equal to what is known to be there; kernels write back more than was dirtied. A write(2)
+        // is logged all the same: its new times are an accepted change.
         touch(region.file, now, &state)
         return .done
       }

@@ -191,4 +191,26 @@ import Testing
     #expect(cuts.count > 5)
     #expect(try await world.elsewhere(group.id) == (try await group.tree()))
   }
+
+  /// A bug that was: only memory knew the time of a write(2) of the bytes that were there already.
+  @Test func aWriteOfWhatIsThereKeepsItsTime() async throws {
+    let (daemon, group) = try await writer()
+    let region = try group.region("f")
+    let file = region.file
+    func time(_ group: Group) throws -> Timestamp { try #require(group.inode(file)).modified }
+    let first = try time(group)
+    try await group.put(Array(World.pattern(3 * Self.chunk)[..<5000]), region, at: 0)
+    let second = try time(group)
+    #expect(second > first)
+    try await group.committed()
+    let elsewhere = try await world.host(2).load(group.id)
+    #expect(try time(elsewhere) == second)
+    elsewhere.closeRegions()
+    try await group.put(Array(World.pattern(3 * Self.chunk)[..<5000]), region, at: 0)
+    let third = try time(group)
+    await daemon.crash(group)
+    let next = try await world.host(1).load(group.id)
+    #expect(try time(next) == third && third > second)
+    next.closeRegions()
+  }
 }
