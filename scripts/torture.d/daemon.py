@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../bench.d"))
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../bench.d"))
 from servers import BINARIES, KEYS, Weed, run  # noqa: E402
 
 PATIENCE = 60

@@ -24,7 +24,7 @@ import threading
 import time
 
 from daemon import Hung, Stores, Victim
-from databases import ALL, LEFT_OUT, Expected
+from transactions import ALL, LEFT_OUT, Expected
 
 
 class RootWatcher:
