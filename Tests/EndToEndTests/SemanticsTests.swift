@@ -22,7 +22,8 @@ import Testing
     Promise(
       "A change whose system call was answered survives SIGKILL of the daemon.",
       "CrashTests.swift/nothingAcceptedIsLostBySIGKILL",
-      "CrashTests.swift/noAcceptedNameIsLostBySIGKILL"),
+      "CrashTests.swift/noAcceptedNameIsLostBySIGKILL",
+      "CampaignTests.swift/nothingAcknowledgedIsLostUnderAMixedLoad"),
     Promise(
       "A change survives a power loss of the host once msync or fsync has returned 0."),
     Promise(
@@ -34,6 +35,8 @@ import Testing
     Promise(
       "The store always holds a prefix of a group's history: everything accepted before a cut and nothing accepted after it.",
       "DatabaseTests.swift/aDatabaseIsConsistentAtEveryCommit",
+      "CampaignTests.swift/aDatabaseIsAPrefixOfItsTransactionsAtEveryCommit",
+      "CommitHistoryTests.swift/everyCommitIsAPrefixOfTheHistory",
       "GroupModelTests.swift/everyLifeAgreesWithAPlainArray"),
     Promise(
       "A reader never gets bytes that nobody wrote: a wrong, short or missing answer of the store is an error, never zeros.",

@@ -22,9 +22,10 @@ import time
 
 from daemon import Hung, Stores, Victim
 from load import FLAVOURS, Worker, read_journal
-from model import PAGE, Found, Tree
+from model import PAGE, TOP, Found, Tree
 
 SHARED_PAGES = 64
+NAMING = {"create", "rename", "unlink"}
 
 
 class Campaign:
@@ -58,6 +59,10 @@ class Campaign:
     def directory(self, number, point=None):
         inside = "" if number is None else f"/w{number}"
         return (point or self.victim.point) + "/group" + inside
+
+    def top(self, number, point=None):
+        """Where the names of a worker's files at the top begin."""
+        return (point or self.victim.point) + f"/w{number}-"
 
     def shared(self, point=None):
         return (point or self.victim.point) + "/shared"
@@ -125,7 +130,7 @@ class Campaign:
                     signal.alarm(0)
                     signal.signal(signal.SIGTERM, signal.SIG_DFL)
                     Worker(number, seed, flavour, self.trees[number], self.directory(number),
-                           self.shared(), number * SHARED_PAGES * PAGE, self.journal(number)).run()
+                           self.top(number), self.shared(), number * SHARED_PAGES * PAGE, self.journal(number)).run()
                 except BaseException as error:  # a fork must never return into the driver
                     if not isinstance(error, OSError):
                         print(f"worker {number}: {error!r}", file=sys.stderr, flush=True)
@@ -148,7 +153,7 @@ class Campaign:
     # Comparing
 
     def found(self, number, point=None):
-        return Found(self.directory(number, point), self.shared(point),
+        return Found(self.directory(number, point), self.top(number, point), self.shared(point),
                      number * SHARED_PAGES * PAGE, SHARED_PAGES * PAGE)
 
     def verify(self):
@@ -159,6 +164,7 @@ class Campaign:
                 tree.apply(step)
                 self.tally[f"acknowledged {step[0]}"] += step[0] != "store"
                 self.tally["stores into mappings"] += step[0] == "store"
+                self.tally["steps with names at the top"] += step[1].startswith(TOP) and step[0] in NAMING
             found = self.found(number)
             outcomes = []
             for alternative in tree.alternatives(open_step):

@@ -5,9 +5,10 @@ import mmap
 import os
 import random
 
-from model import PAGE, SHARED, XATTR, content
+from model import PAGE, SHARED, TOP, XATTR, content
 
 MOST_FILES = 10
+MOST_GROUPS = 3
 MOST_PAGES = 96
 NAMES = [f"n{number:02}" for number in range(24)]
 DIRECTORIES = ["d0", "d1", "d2"]
@@ -23,8 +24,8 @@ FLAVOURS = {
 
 
 class Worker:
-    def __init__(self, number, seed, flavour, tree, directory, shared, offset, journal):
-        self.number, self.tree, self.directory = number, tree, directory
+    def __init__(self, number, seed, flavour, tree, directory, top, shared, offset, journal):
+        self.number, self.tree, self.directory, self.top = number, tree, directory, top
         self.random = random.Random(seed)
         self.flavour = FLAVOURS[flavour]
         self.journal = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -97,19 +98,26 @@ class Worker:
         paths = sorted(p for p, k in self.kinds.items() if k == kind)
         return self.random.choice(paths) if paths else None
 
-    def free_name(self):
+    def free_name(self, is_top=False):
+        if is_top:
+            path = TOP + self.random.choice(NAMES[:6])
+            return None if path in self.kinds else path
         holder = self.random.choice([""] + [p + "/" for p, k in self.kinds.items() if k == "directory"])
         path = holder + self.random.choice(NAMES)
         return None if path in self.kinds else path
 
     def choose_names(self):
         files = self.pick("file")
+        is_top = self.random.random() < 0.15 if files is None else files.startswith(TOP)
         kind = self.random.choice(
             ["create", "create", "unlink", "rename", "rename over", "chmod", "xattr", "mkdir", "rmdir",
              "symlink", "rename directory"])
-        new = self.free_name()
+        new = self.free_name(is_top)
         if kind == "create" or files is None:
-            if new is None or sum(k == "file" for k in self.kinds.values()) >= MOST_FILES:
+            is_top = self.random.random() < 0.15
+            new = self.free_name(is_top)
+            there = sum(k == "file" and p.startswith(TOP) == is_top for p, k in self.kinds.items())
+            if new is None or there >= (MOST_GROUPS if is_top else MOST_FILES):
                 return None
             return ["create", new, self.random.choice([0o600, 0o640, 0o755])]
         if kind == "unlink":
@@ -119,13 +127,13 @@ class Worker:
             return ["rename", files, new] if new else None
         if kind == "rename over":
             other = self.pick("file")
-            return ["rename", files, other] if other != files else None
+            return ["rename", files, other] if other != files and other.startswith(TOP) == is_top else None
         if kind == "chmod":
             return ["chmod", files, self.random.randrange(0o1000)]
         if kind == "xattr":
             return ["xattr", files, self.next_stamp()]
         if kind == "symlink":
-            return ["symlink", new, f"to-{self.next_stamp()}"] if new and "/" not in new else None
+            return ["symlink", new, f"to-{self.next_stamp()}"] if new and not is_top else None
         return self.choose_directories(kind)
 
     def choose_directories(self, kind):
@@ -142,9 +150,12 @@ class Worker:
 
     # Doing
 
+    def place_of(self, path):
+        return self.top + path[len(TOP):] if path.startswith(TOP) else f"{self.directory}/{path}"
+
     def opened(self, path):
         if path not in self.open_files:
-            name = self.shared if path == SHARED else f"{self.directory}/{path}"
+            name = self.shared if path == SHARED else self.place_of(path)
             self.open_files[path] = [os.open(name, os.O_RDWR), None, 0]
         return self.open_files[path]
 
@@ -169,7 +180,7 @@ class Worker:
 
     def perform(self, step):
         kind, path, *rest = step
-        full = f"{self.directory}/{path}"
+        full = self.place_of(path)
         base = self.offset if path == SHARED else 0
         if kind == "write":
             data = content(rest[2], rest[0], rest[1])
@@ -200,7 +211,7 @@ class Worker:
         elif kind == "unlink":
             os.unlink(full)
         elif kind == "rename":
-            os.rename(full, f"{self.directory}/{rest[0]}")
+            os.rename(full, self.place_of(rest[0]))
         elif kind == "chmod":
             os.chmod(full, rest[0])
         elif kind == "xattr":

@@ -118,6 +118,7 @@ class Entry:
 
 
 SHARED = "@"  # a worker's own pages of the one file that all workers share
+TOP = "^"  # begins the names of files at the top of the mount, each a group of its own
 
 
 class Tree:
@@ -221,15 +222,18 @@ class Tree:
 class Found:
     """What a mount shows of a worker's tree."""
 
-    def __init__(self, directory, shared, offset, length):
+    def __init__(self, directory, top, shared, offset, length):
         self.names = {}
         self._walk(directory, "")
+        point, prefix = os.path.split(top)
+        self._walk(point, TOP, prefix)
         with open(shared, "rb", buffering=0) as file:
             self.shared = _read(file.fileno(), offset, length)
 
-    def _walk(self, directory, prefix):
-        for name in os.listdir(directory):
+    def _walk(self, directory, prefix, only=""):
+        for name in [n for n in os.listdir(directory) if n.startswith(only)]:
             path = os.path.join(directory, name)
+            name = name[len(only):]
             status = os.lstat(path)
             if stat.S_ISLNK(status.st_mode):
                 entry = Entry("link", target=os.readlink(path))
