@@ -27,7 +27,7 @@ class Regionfs(FileSystem):
 
     def mount(self):
         self.inner = Mount(
-            self.world.work, self.name, f"s3://bench/{self.name}", *self.options,
+            self.world.work, self.name, f"s3://bench/{self.place}", *self.options,
             address=self.world.proxy.address)
         self.point, self.cache = self.inner.point, self.inner.cache
         self.mount_seconds = self.inner.mount_seconds
@@ -84,7 +84,7 @@ class Rclone(FileSystem):
 
     def command(self):
         self.port = free_ports(1)[0]
-        return ["rclone", "mount", f"store:bench/{self.name}", self.point, "--cache-dir", self.cache,
+        return ["rclone", "mount", f"store:bench/{self.place}", self.point, "--cache-dir", self.cache,
                 "--vfs-cache-mode", "full", *self.chunks, "--use-server-modtime",
                 "--vfs-fast-fingerprint", "--vfs-cache-max-age", "24h", "--transfers", "16",
                 "--s3-upload-concurrency", "16", "--rc", "--rc-no-auth", "--rc-addr",
@@ -145,8 +145,9 @@ class Juicefs(FileSystem):
         return first_line("juicefs", "version") + "; " + " ".join(redis.split()[:3])
 
     def prepare(self):
+        self.end()
         port = free_ports(1)[0]
-        directory = os.path.dirname(self.cache) + "/redis"
+        directory = f"{os.path.dirname(self.cache)}/redis-{self.generation}"
         os.makedirs(directory)
         with open(directory + "/log", "w") as log:
             self.redis = subprocess.Popen(
@@ -161,7 +162,7 @@ class Juicefs(FileSystem):
         until(up, 30, "redis")
         step("juicefs", "format", "--storage", "s3", "--bucket",
              f"http://{self.world.proxy.address}/bench", "--access-key", KEYS["AWS_ACCESS_KEY_ID"],
-             "--secret-key", KEYS["AWS_SECRET_ACCESS_KEY"], "--trash-days", "0", self.meta, self.name,
+             "--secret-key", KEYS["AWS_SECRET_ACCESS_KEY"], "--trash-days", "0", self.meta, self.place,
              timeout=self.world.timeout, env=self.environment())
 
     def command(self):
@@ -201,6 +202,11 @@ class JuicefsSmall(Juicefs):
     options = ["--prefetch", "0"]
 
 
+def write_keys(path):
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(f"{KEYS['AWS_ACCESS_KEY_ID']}:{KEYS['AWS_SECRET_ACCESS_KEY']}\n")
+
+
 class S3fs(FileSystem):
     """https://github.com/s3fs-fuse/s3fs-fuse/wiki: a local cache, more parallel requests than the five
     of the default, what is known not to exist is remembered. It uploads at fsync and close, so it is
@@ -214,15 +220,14 @@ class S3fs(FileSystem):
 
     def prepare(self):
         self.password = os.path.dirname(self.cache) + "/password"
-        with open(os.open(self.password, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-            file.write(f"{KEYS['AWS_ACCESS_KEY_ID']}:{KEYS['AWS_SECRET_ACCESS_KEY']}\n")
-        self.world.weed.client.put_object(Bucket="bench", Key=self.name + "/", Body=b"")
+        write_keys(self.password)
+        self.world.weed.client.put_object(Bucket="bench", Key=self.place + "/", Body=b"")
 
     def command(self):
         options = [f"passwd_file={self.password}", f"url=http://{self.world.proxy.address}",
                    "use_path_request_style", f"use_cache={self.cache}", "parallel_count=20",
                    "multireq_max=20", "enable_noobj_cache", "listobjectsv2"]
-        return ["s3fs", f"bench:/{self.name}", self.point, "-f", "-o", ",".join(options)]
+        return ["s3fs", f"bench:/{self.place}", self.point, "-f", "-o", ",".join(options)]
 
 
 class S3backer(FileSystem):
@@ -234,7 +239,10 @@ class S3backer(FileSystem):
 
     name = "s3backer"
     block = 128 * 1024
-    loop_seconds = 0.0
+
+    @property
+    def device_point(self):
+        return os.path.dirname(self.cache) + "/device"
 
     @staticmethod
     def version():
@@ -242,11 +250,9 @@ class S3backer(FileSystem):
 
     def prepare(self):
         base = os.path.dirname(self.cache)
-        self.device_point = base + "/device"
-        os.makedirs(self.device_point)
+        os.makedirs(self.device_point, exist_ok=True)
         self.password = base + "/password"
-        with open(os.open(self.password, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-            file.write(f"{KEYS['AWS_ACCESS_KEY_ID']}:{KEYS['AWS_SECRET_ACCESS_KEY']}\n")
+        write_keys(self.password)
         self.size = (self.world.size * 6 + 512 * MIB) // (64 * MIB) * (64 * MIB)
         super().mount()
         step("mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0",
@@ -254,7 +260,7 @@ class S3backer(FileSystem):
         super().unmount()
 
     def command(self):
-        return ["s3backer", "-f", f"--baseURL=http://{self.world.proxy.address}/", "--prefix=s3backer-",
+        return ["s3backer", "-f", f"--baseURL=http://{self.world.proxy.address}/", f"--prefix={self.place}-",
                 f"--accessFile={self.password}", f"--blockSize={self.block}", f"--size={self.size}",
                 "--listBlocks", "--quiet", f"--blockCacheFile={self.cache}/blocks",
                 f"--blockCacheSize={self.size // self.block}", "--blockCacheRecoverDirtyBlocks",
@@ -294,11 +300,6 @@ class S3backer(FileSystem):
     def stop(self):
         super().stop()
         subprocess.run(["umount", "-l", self.point], check=False, capture_output=True)
-
-    def recover(self):
-        # Its flag in the store says that it is still mounted.
-        step("s3backer", "--reset-mounted-flag", f"--baseURL=http://{self.world.proxy.address}/",
-             "--prefix=s3backer-", f"--accessFile={self.password}", "bench", timeout=60)
 
 
 class Local(FileSystem):

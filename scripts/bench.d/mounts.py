@@ -25,13 +25,19 @@ class FileSystem:
         os.makedirs(self.point)
         os.makedirs(self.cache)
         self.process, self.mount_seconds = None, 0.0
+        #: Where it begins in the store: raised after a failure, which may have left anything.
+        self.generation = 1
 
     @staticmethod
     def version():
         raise NotImplementedError
 
+    @property
+    def place(self):
+        return f"{self.name}-{self.generation}"
+
     def prepare(self):
-        """Once: what has to exist before the first mount."""
+        """What has to exist before the first mount of a generation."""
 
     def command(self):
         raise NotImplementedError
@@ -92,8 +98,8 @@ class FileSystem:
             self.process.wait()
         detach(self.daemon_point())
 
-    def recover(self):
-        """After `stop`, before the next mount."""
+    def end(self):
+        """After the last mount: what runs beside the mounts."""
 
 
 def _kill(pid):

@@ -72,6 +72,16 @@ class World:
         self.notes.append(text)
         print(f"    note: {text}", file=sys.stderr, flush=True)
 
+    def set_up_again(self, filesystem):
+        """After a failure: from nothing, at a new place. What cannot be set up is said by its next rows."""
+        filesystem.generation += 1
+        try:
+            give_files(self, filesystem)
+        except Exception as error:
+            filesystem.stop()
+            reap_overdue()
+            self.note(f"{filesystem.name} was not set up again: {error}")
+
     def make_sources(self):
         """On the local disk: what every file system is given."""
         self.sources = self.work + "/sources"
@@ -104,6 +114,7 @@ class World:
 def give_files(world, filesystem):
     """Copies the sources into a file system, with write(2), and waits until the store has them."""
     world.set_rtt(0)
+    filesystem.wipe()
     filesystem.prepare()
     filesystem.mount()
     for name in sorted(os.listdir(world.sources)):
@@ -140,7 +151,8 @@ def set_up(world, kinds, wanted, rtts):
             continue
         print(f"{kind.name}: set up", file=sys.stderr, flush=True)
         filesystem = kind(world)
-        world.stack.callback(end, filesystem)
+        world.stack.callback(filesystem.end)
+        world.stack.callback(filesystem.stop)
         try:
             give_files(world, filesystem)
             ready.append(filesystem)
@@ -149,14 +161,8 @@ def set_up(world, kinds, wanted, rtts):
             reap_overdue()
             for rtt in rtts:
                 for row in wanted[kind.name]:
-                    world.record(kind.name, rtt, 0, row, failed=f"not set up: {error}")
+                    world.record(kind.name, rtt, 0, row, failed=" ".join(f"not set up: {error}".split()))
     return ready
-
-
-def end(filesystem):
-    filesystem.stop()
-    if hasattr(filesystem, "end"):
-        filesystem.end()
 
 
 def go_round(world, ready, wanted, rtt, number):

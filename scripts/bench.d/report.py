@@ -145,13 +145,15 @@ def values(result, rtt):
 
 
 def failures(result):
+    """One line for each row of a peer that failed, with the first reason."""
     seen = {}
     for sample in result.samples:
         if "failed" in sample:
-            key = (sample["peer"], sample["row"], sample["failed"].splitlines()[0][:200])
-            seen.setdefault(key, set()).add(sample["rtt"])
-    return [f"- {peer}, {row}, at {', '.join(f'{r}' for r in sorted(rtts))} ms: {why}"
-            for (peer, row, why), rtts in seen.items()]
+            reason = sample["failed"].splitlines()[0][:200]
+            why, rtts, times = seen.get((sample["peer"], sample["row"]), (reason, set(), 0))
+            seen[sample["peer"], sample["row"]] = (why, rtts | {sample["rtt"]}, times + 1)
+    return [f"- {peer}, {row}, {times} times, at {', '.join(map(str, sorted(rtts)))} ms: {why}"
+            for (peer, row), (why, rtts, times) in seen.items()]
 
 
 def about(result):

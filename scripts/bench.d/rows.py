@@ -69,7 +69,7 @@ class Session:
 
     def failed(self, name, error):
         kind = "" if isinstance(error, StepFailed) else f"{type(error).__name__}: "
-        self.record(name, failed=f"{kind}{error}")
+        self.record(name, failed=" ".join(f"{kind}{error}".split()))
 
     def check(self, good, what):
         if not good:
@@ -96,10 +96,7 @@ def run_phase(session, rows, function):
         stuck = reap_overdue()
         if stuck:
             session.world.note(f"{session.fs.name}: programs {stuck} hang even without their mount")
-        try:
-            session.fs.recover()
-        except StepFailed as later:  # then the next mount fails, and says so in its own rows
-            session.world.note(f"{session.fs.name}: {later}")
+        session.world.set_up_again(session.fs)
 
 
 def sum_of_fill(size, seed):
