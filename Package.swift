@@ -50,13 +50,17 @@ let package = Package(
       swiftSettings: settings),
     .target(name: "RegionControl", swiftSettings: settings),
     .target(name: "RegionOptions", swiftSettings: settings),
+    // toml++, which is C++, behind a few C functions.
+    .target(name: "CToml"),
+    .target(
+      name: "RegionConfig", dependencies: ["CToml", "RegionOptions"], swiftSettings: settings),
 
     // Commands.
     .executableTarget(
       name: "regionfs",
       dependencies: [
         "RegionCore", "FuseKit", "S3Store", "DirectoryStore", "RegionFilesystem", "RegionControl",
-        "RegionOptions", arguments, logging, system,
+        "RegionOptions", "RegionConfig", arguments, logging, system,
       ], swiftSettings: settings),
     .executableTarget(
       name: "regionfs-stat", dependencies: ["RegionControl", arguments], swiftSettings: settings),
@@ -105,7 +109,8 @@ let package = Package(
       dependencies: ["RegionFilesystem", "RegionTesting", "hit-path-probe"],
       swiftSettings: settings),
     .testTarget(
-      name: "RegionControlTests", dependencies: ["RegionControl", "RegionOptions"],
+      name: "RegionControlTests",
+      dependencies: ["RegionControl", "RegionOptions", "RegionConfig"],
       swiftSettings: settings),
     .testTarget(
       name: "CommandTests",
@@ -118,5 +123,6 @@ let package = Package(
       dependencies: ["RegionTesting", "RegionControl", "RegionCore", "DirectoryStore"],
       exclude: ["Programs"], swiftSettings: settings),
   ],
-  swiftLanguageModes: [.v6]
+  swiftLanguageModes: [.v6],
+  cxxLanguageStandard: .cxx17
 )

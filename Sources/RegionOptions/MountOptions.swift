@@ -80,6 +80,8 @@ public struct MountOptions: Equatable, Sendable {
   public var logFile: String?
   /// Least important log lines that are written; nil: `REGIONFS_LOG` or info.
   public var logLevel: LogLevel?
+  /// Where metrics are served: `ADDRESS:PORT`; nil: nowhere.
+  public var metricsAddress: String?
   /// Words for the kernel's mount flags, in order: `nosuid`, `noatime` ….
   public var kernelFlags: [String] = []
 
@@ -130,6 +132,10 @@ public struct OptionContext: Sendable {
 public struct MountConfiguration: Equatable, Sendable {
   /// The store.
   public var store: StoreAddress
+  /// The name by which the configuration knows it; nil where it was given by its address.
+  public var storeName: String?
+  /// What mount(8) and fstab(5) call the source: as it was given.
+  public var source: String { storeName ?? store.description }
   /// Absolute path of the mountpoint.
   public var mountpoint: String
   /// The options.

@@ -26,7 +26,8 @@ public struct OptionSpecification: Sendable {
 /// The options of `regionfs mount -o`, the one table that parser, help and manual pages agree on.
 public enum OptionTable {
   /// Every option of our own, in the order of the manual.
-  public static let all: [OptionSpecification] = storeOptions + engineOptions + accessOptions
+  public static let all: [OptionSpecification] =
+    storeOptions + engineOptions + observationOptions + accessOptions
 
   static let storeOptions: [OptionSpecification] = [
     .init("endpoint", value: "URL", "S3 endpoint, http:// or https://") { options, text, _ in
@@ -138,6 +139,15 @@ public enum OptionTable {
     },
   ]
 
+  static let observationOptions: [OptionSpecification] = [
+    .init("metrics", value: "ADDRESS:PORT", "serve metrics for Prometheus at /metrics there") {
+      options, text, _ in
+      guard isListenAddress(text) else { return false }
+      options.metricsAddress = text
+      return true
+    }
+  ]
+
   static let accessOptions: [OptionSpecification] = [
     .init("ro", "read only") { options, _, _ in
       options.readOnly = true
@@ -208,6 +218,20 @@ public enum OptionTable {
       let id = UInt32(text), id != .max
     else { return nil }
     return id
+  }
+
+  /// `127.0.0.1:9464`, `[::1]:9464`: an address in numbers, for a name may move.
+  private static func isListenAddress(_ text: String) -> Bool {
+    guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...])
+    else { return false }
+    var host = text[..<colon]
+    if host.hasPrefix("["), host.hasSuffix("]") {
+      host = host.dropFirst().dropLast()
+      return port > 0 && host.contains(":")
+        && host.allSatisfy { $0.isHexDigit || ":.".contains($0) }
+    }
+    let parts = host.split(separator: ".", omittingEmptySubsequences: false)
+    return port > 0 && parts.count == 4 && parts.allSatisfy { UInt8($0) != nil }
   }
 
   private static func isEndpoint(_ text: String) -> Bool {

@@ -237,7 +237,7 @@ extension S3Store {
     return Hashing.hex(unsafe Hashing.sha256(body.bytes))
   }
 
-  private func credentials(_ call: Call, replacing rejected: Credentials? = nil)
+  func credentials(_ call: Call, replacing rejected: Credentials? = nil)
     async throws(StoreError) -> Credentials
   {
     do throws(CredentialsError) {

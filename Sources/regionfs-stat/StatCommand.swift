@@ -36,6 +36,7 @@ struct StatCommand: ParsableCommand {
         regionfs-stat /mnt/regions/model.bin
         regionfs-stat --watch=2 /mnt/regions
         regionfs-stat --wait=committed --timeout 60 /mnt/regions
+        regionfs-stat --prometheus > /var/lib/node_exporter/regionfs.prom
         regionfs-stat --json | jq '.mounts[].regions[].dirtyBytes'
 
       Exit codes: 0 success, 1 failure, 2 wrong usage, 3 not a regionfs mount
@@ -48,6 +49,9 @@ struct StatCommand: ParsableCommand {
 
   @Flag(name: .long, help: "Print JSON; with --watch one object a line.")
   var json = false
+
+  @Flag(name: .long, help: "Print metrics in Prometheus's text format.")
+  var prometheus = false
 
   @Option(
     name: .long,
@@ -71,6 +75,9 @@ struct StatCommand: ParsableCommand {
     }
     if let timeout, !(0...1e9 ~= timeout) {
       throw ValidationError("--timeout takes 0 to 1000000000 seconds")
+    }
+    if prometheus, json || watch != nil {
+      throw ValidationError("--prometheus goes without --json and --watch")
     }
     if timeout != nil, wait == nil {
       throw ValidationError("--timeout goes with --wait")
@@ -132,7 +139,9 @@ struct StatCommand: ParsableCommand {
   }
 
   private func show(_ reports: [StatusReport], source: StatusSource) throws {
-    if json {
+    if prometheus {
+      Output.print(PrometheusText.render(reports))
+    } else if json {
       try Output.printJSON(reports, pretty: true)
     } else {
       Output.print(StatusText.full(reports, now: HumanText.nowUnixSeconds))

@@ -45,6 +45,7 @@ final class Daemon: Sendable {
     var session: FuseSession
     var kernelCache: KernelCache
     var control: ControlServer
+    var metrics: MetricsListener?
   }
 
   init(_ configuration: MountConfiguration) throws(StackError) {
@@ -84,7 +85,7 @@ final class Daemon: Sendable {
     wait { await self.filesystem.recoverLogs(self.cache) }
     do throws(FuseError) {
       let session = try FuseSession(
-        filesystem: filesystem, source: configuration.store.description,
+        filesystem: filesystem, source: configuration.source,
         mountpoint: configuration.mountpoint, options: sessionOptions)
       let tuning = MountTuning().apply(to: session.mount)
       progress.noteTuning(tuning)
@@ -94,9 +95,10 @@ final class Daemon: Sendable {
       let kernelCache = KernelCache(
         filesystem: filesystem, mountpoint: session.mountpoint, device: session.mount.device,
         interval: interval)
-      let control = try startControl(session)
+      let (control, metrics) = try startControl(session)
       mounted.withLock {
-        $0 = Mounted(session: session, kernelCache: kernelCache, control: control)
+        $0 = Mounted(
+          session: session, kernelCache: kernelCache, control: control, metrics: metrics)
       }
       if !configuration.options.readOnly { kernelCache.start() }
       engine.log(.info, "\(configuration.store) is mounted at \(session.mountpoint)")
@@ -106,13 +108,20 @@ final class Daemon: Sendable {
     engine.executor.spawn { await self.purgeNowAndThen() }
   }
 
-  private func startControl(_ session: FuseSession) throws(FuseError) -> ControlServer {
+  private func startControl(
+    _ session: FuseSession
+  ) throws(FuseError) -> (ControlServer, MetricsListener?) {
     do throws(ControlError) {
       let directory = try ControlDirectory.prepare(environment: ProcessEnvironment.variables)
-      return try ControlServer(
-        directory: directory, mountID: mountID,
-        handler: DaemonControl(
-          daemon: self, mountpoint: session.mountpoint, device: "\(session.mount.device)"))
+      let handler = DaemonControl(
+        daemon: self, mountpoint: session.mountpoint, device: "\(session.mount.device)")
+      // First what may fail for the user's sake: the port.
+      var metrics: MetricsListener?
+      if let address = configuration.options.metricsAddress {
+        metrics = try MetricsListener(address) { PrometheusText.render([handler.status()]) }
+      }
+      let control = try ControlServer(directory: directory, mountID: mountID, handler: handler)
+      return (control, metrics)
     } catch {
       try session.unmount(.detach)
       throw FuseError(operation: "control socket", errno: EIO, detail: "\(error)")
@@ -172,6 +181,7 @@ final class Daemon: Sendable {
     }
     progress.setState(.drained)
     mounted.control.stop()
+    mounted.metrics?.stop()
     engine.log(.info, left.isEmpty ? "everything is committed" : "ended with changes left")
     return left.isEmpty ? .success : .failure
   }

@@ -21,7 +21,7 @@ extension Daemon {
     return settings
   }
 
-  private static var hostName: String {
+  static var hostName: String {
     var buffer = [CChar](repeating: 0, count: 256)
     // SAFETY: one byte less than the buffer, so that it stays NUL-terminated.
     guard unsafe gethostname(&buffer, buffer.count - 1) == 0 else { return "unknown host" }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import RegionConfig
 import RegionControl
 import RegionOptions
 
@@ -11,7 +12,8 @@ struct MountCommand: ParsableCommand {
     discussion: """
       Returns when the mount answers; the daemon goes on in the background.
 
-      Stores: s3://bucket/prefix, file:///directory, memory:
+      Stores: s3://bucket/prefix, file:///directory, memory:, or the name of a store in
+      /etc/regionfs.toml or $XDG_CONFIG_HOME/regionfs.toml (see regionfs config check).
 
       Options (-o a,b=c; may be repeated; a comma in a value is written \\,):
       \(optionHelp)
@@ -24,10 +26,13 @@ struct MountCommand: ParsableCommand {
       Examples:
         regionfs mount file:///srv/store /mnt/regions
         regionfs mount s3://bucket/p /mnt/regions -o endpoint=http://127.0.0.1:9000,path_style
+        regionfs mount models /mnt/models
         regionfs mount -f memory: /mnt/scratch -o log_level=debug
+
+      Exit codes: 0 mounted, 1 wrong usage, 2 system error, 32 not mounted.
       """)
 
-  @Argument(help: "s3://bucket/prefix, file:///directory or memory:")
+  @Argument(help: "An address, or a name of the configuration.")
   var store: String
 
   @Argument(help: "An empty directory.", completion: .directory)
@@ -53,14 +58,7 @@ struct MountCommand: ParsableCommand {
   }
 
   func run() throws {
-    let configuration: MountConfiguration
-    do throws(OptionError) {
-      configuration = try MountConfiguration(
-        store: store, mountpoint: mountpoint, options: options, foreground: foreground,
-        leavesMountTableAlone: noMtab, context: .current)
-    } catch {
-      throw fail(error.description, code: ExitStatus.usage)
-    }
+    let configuration = try parsed()
     if foreground {
       throw runAsDaemon(configuration, readiness: .foreground(configuration))
     }
@@ -70,6 +68,26 @@ struct MountCommand: ParsableCommand {
     DaemonStarter.becomeDaemon(keeping: descriptor)
     throw runAsDaemon(
       configuration, readiness: .background(configuration, descriptor: descriptor))
+  }
+
+  /// The command line with what the configuration files add.
+  private func parsed() throws(ExitCode) -> MountConfiguration {
+    let context = OptionContext.current
+    let resolution: Configuration.Resolution
+    do throws(ConfigProblem) {
+      resolution = try Configuration.current(context).resolve(store)
+    } catch {
+      throw fail(HumanText.printable(error.description), code: ExitStatus.usage)
+    }
+    do throws(OptionError) {
+      var configuration = try MountConfiguration(
+        store: resolution.url, mountpoint: mountpoint, options: resolution.options + options,
+        foreground: foreground, leavesMountTableAlone: noMtab, context: context)
+      configuration.storeName = resolution.name
+      return configuration
+    } catch {
+      throw fail(error.description, code: ExitStatus.usage)
+    }
   }
 
   private func runAsDaemon(

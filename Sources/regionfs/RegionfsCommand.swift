@@ -8,13 +8,13 @@ enum ExitStatus {
   static let usage: Int32 = 1
   /// A call of the operating system failed, or another program is missing.
   static let system: Int32 = 2
-  /// The mount, unmount or sync failed.
+  /// What was asked for failed.
   static let failure: Int32 = 32
   /// Unmounted, but not everything is committed.
   static let partial: Int32 = 64
 }
 
-/// `regionfs`: mount, umount, sync.
+/// `regionfs`: mounts, and what can be done with a store without one.
 @main
 struct RegionfsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -26,13 +26,19 @@ struct RegionfsCommand: ParsableCommand {
         regionfs mount s3://bucket/prefix /mnt/regions -o region=eu-west-1,profile=work
         regionfs sync /mnt/regions/model.bin
         regionfs umount /mnt/regions
+        regionfs cp model.bin s3://bucket/prefix/model.bin
+        regionfs doctor s3://bucket/prefix
 
-      Exit codes: 0 success, 1 wrong usage, 2 system error, 32 mount, umount or sync failed,
-      64 unmounted but not everything committed yet.
+      Exit codes: 0 success, 1 wrong usage, 2 system error, 32 failed, 64 unmounted but not everything
+      committed yet; of fsck those of fsck(8).
       See also regionfs(1), regionfs-stat(1), mount.fuse.regionfs(8).
       """,
     version: "regionfs \(RegionfsVersion.text)",
-    subcommands: [MountCommand.self, UmountCommand.self, SyncCommand.self],
+    subcommands: [
+      MountCommand.self, UmountCommand.self, SyncCommand.self, ListCommand.self,
+      CreateCommand.self, InfoCommand.self, CopyCommand.self, FsckCommand.self, DoctorCommand.self,
+      ConfigCommand.self,
+    ],
     // `mount -t fuse.regionfs` without our helper runs `regionfs STORE MOUNTPOINT -o …`.
     defaultSubcommand: MountCommand.self)
 
@@ -48,7 +54,9 @@ struct RegionfsCommand: ParsableCommand {
       let code = exitCode(for: error)
       if code == .validationFailure {
         ProgressDisplay.write(fullMessage(for: error) + "\n")
-        Glibc.exit(ExitStatus.usage)
+        // fsck(8) has codes of its own.
+        let isFsck = CommandLine.arguments.dropFirst().first == "fsck"
+        Glibc.exit(isFsck ? FsckCommand.Status.usage : ExitStatus.usage)
       }
       exit(withError: error)
     }

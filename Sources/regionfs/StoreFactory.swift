@@ -13,6 +13,8 @@ struct StoreStack {
   let probe: any ObjectStore
   /// Whether the backend's conditional writes are known to be honoured.
   let isTrusted: Bool
+  /// The backend where it is one of S3.
+  let s3: S3Store?
 
   /// Opens the backend that an address names.
   ///
@@ -24,6 +26,7 @@ struct StoreStack {
     switch configuration.store {
     case .memory:
       backend = MemoryStore()
+      s3 = nil
       isTrusted = true
     case .directory(let path):
       do throws(StoreError) {
@@ -31,9 +34,11 @@ struct StoreStack {
       } catch {
         throw StackError(StoreAdvice.line(for: error))
       }
+      s3 = nil
       isTrusted = true
     case .s3:
-      backend = try Self.s3(configuration)
+      let store = try Self.openS3(configuration)
+      (backend, s3) = (store, store)
       isTrusted = false
     }
     probe = VerifyingStore(backend)
@@ -45,7 +50,7 @@ struct StoreStack {
     store = RetryingStore(meter, policy: policy)
   }
 
-  private static func s3(_ configuration: MountConfiguration) throws(StackError) -> S3Store {
+  private static func openS3(_ configuration: MountConfiguration) throws(StackError) -> S3Store {
     let options = configuration.options
     do throws(S3ConfigurationError) {
       return try S3Store(
@@ -74,7 +79,8 @@ enum StoreAdvice {
     return "\(error.description). \(remedy)"
   }
 
-  private static func remedy(for kind: StoreError.Kind) -> String? {
+  /// What to do; nil where that depends.
+  static func remedy(for kind: StoreError.Kind) -> String? {
     switch kind {
     case .noSuchContainer: "Create the bucket or directory first, or correct its name"
     case .accessDenied:

@@ -17,7 +17,7 @@ func optionsInHelp(_ command: [String]) throws -> Set<String> {
   let words = offered.flatMap { line in
     line.split { " ,<>".contains($0) }.prefix { $0.hasPrefix("-") }
   }
-  return Set(words.map(String.init)).subtracting(["-h", "--help"])
+  return Set(words.map(String.init)).subtracting(["-h", "--help", "--version"])
 }
 
 @Suite struct ManualTests {
@@ -45,13 +45,60 @@ func optionsInHelp(_ command: [String]) throws -> Set<String> {
     #expect(help.contains("Examples:"))
   }
 
-  @Test(arguments: ["mount", "umount", "sync"])
-  func flagsOfCommandsAreInTheManual(command: String) throws {
+  /// The commands that `regionfs --help` lists.
+  static let commands: [String] = {
+    let help = try? ChildProcess.check([Products.path("regionfs"), "--help"]).output
+    let list = (help ?? "").split(separator: "\n").drop { $0 != "SUBCOMMANDS:" }
+    return list.compactMap { line in
+      line.hasPrefix("  ") && !line.hasPrefix("   ")
+        ? line.split { " ,".contains($0) }.first.map(String.init) : nil
+    }.filter { !["config", "help", "See"].contains($0) } + ["config check"]
+  }()
+
+  @Test func helpNamesTheCommands() {
+    let expected = ["mount", "umount", "sync", "list", "create", "info", "cp", "fsck", "doctor"]
+    #expect(Set(Self.commands).isSuperset(of: expected + ["config check"]))
+  }
+
+  /// The part of the manual about a command, and what all commands share.
+  private static func section(_ command: String) throws -> Substring {
     let text = try manual("regionfs.1")
-    for option in try optionsInHelp([Products.path("regionfs"), command]) {
+    let own = try #require(text.split(separator: ".Ss \(command)\n").last)
+    let shared = try #require(text.split(separator: ".Ss Options of several commands\n").last)
+    return (own.split(separator: "\n.S")[0] + "\n" + shared.split(separator: "\n.S")[0])[...]
+  }
+
+  @Test(arguments: commands)
+  func flagsOfCommandsAreInTheManual(command: String) throws {
+    let text = try Self.section(command)
+    let words = command.split(separator: " ").map(String.init)
+    for option in try optionsInHelp([Products.path("regionfs")] + words) {
       // mdoc writes `--name` as `Fl -name` and `-x` as `Fl x`.
-      #expect(text.contains("Fl \(option.dropFirst())"), "\(option)")
+      #expect(text.contains("Fl \(option.dropFirst())"), "\(command) \(option)")
     }
+  }
+
+  @Test(arguments: commands)
+  func flagsOfTheManualExist(command: String) throws {
+    let words = command.split(separator: " ").map(String.init)
+    let offered = try optionsInHelp([Products.path("regionfs")] + words)
+    let own = try #require(
+      try manual("regionfs.1").split(separator: ".Ss \(command)\n").last?
+        .split(separator: "\n.S").first)
+    for line in own.split(separator: "\n") where line.hasPrefix(".It Fl ") {
+      for flag in line.dropFirst(4).split(separator: " , ") {
+        let name = flag.split(separator: " ").first { $0 != "Fl" } ?? ""
+        #expect(offered.contains("-" + name), "\(command): -\(name)")
+      }
+    }
+  }
+
+  @Test(arguments: commands)
+  func helpHasExamplesAndExitCodes(command: String) throws {
+    let words = command.split(separator: " ").map(String.init)
+    let help = try ChildProcess.check([Products.path("regionfs")] + words + ["--help"]).output
+    #expect(help.contains("Examples:") && help.contains("regionfs \(command)"), "\(command)")
+    #expect(help.contains("Exit codes"), "\(command)")
   }
 
   @Test func flagsOfStatAreInTheManual() throws {

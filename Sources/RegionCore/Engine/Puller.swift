@@ -126,30 +126,10 @@ final class Puller: Sendable {
   private func result(
     _ fetch: FetchPlan.Fetch, _ priority: TransferPriority
   ) async -> Result<IOBuffer, RemoteError> {
-    let key = objects.segmentKey(fetch.segment)
-    for _ in 0..<GroupObjects.damagedAttempts {
-      let buffer = engine.buffers.take(fetch.range.count)
-      do throws(RemoteError) {
-        _ = try await objects.get(key, range: fetch.range, into: buffer, priority: priority)
-      } catch {
-        return .failure(error)
-      }
-      if Self.isIntact(buffer, fetch) { return .success(buffer) }
-      engine.log(
-        .warning, "\(objects.address(key)): bytes \(fetch.range) arrived damaged, asking again")
-      engine.buffers.give(buffer)
-    }
-    return .failure(
-      .damaged(
-        object: objects.address(key), FormatError(.checksum, what: "segment payload")))
-  }
-
-  private static func isIntact(_ buffer: IOBuffer, _ fetch: FetchPlan.Fetch) -> Bool {
-    fetch.units.allSatisfy { unit in
-      let start = Int(unit.offset - fetch.range.lowerBound)
-      let end = start + Int(unit.storedLength)
-      guard end <= buffer.count else { return false }
-      return unsafe CRC32C.checksum(buffer.bytes.bytes(start..<end)) == unit.checksum
+    do throws(RemoteError) {
+      return .success(try await objects.units(fetch, priority: priority))
+    } catch {
+      return .failure(error)
     }
   }
 

@@ -122,6 +122,22 @@ public final class GroupCatalogue: Sendable {
   }
 
   private func isExpired(_ key: ObjectKey) async throws(RemoteError) -> Bool {
+    guard let age = try await age(ofNote: key) else { return false }
+    return age >= engine.settings.collectionGrace
+  }
+
+  /// How long ago a group was noted as deleted; nil without such a note.
+  func deletionAge(_ group: GroupID) async throws(RemoteError) -> Duration? {
+    do throws(RemoteError) {
+      return try await age(ofNote: ObjectKeys.deleted(group))
+    } catch {
+      if error.isNotFound { return nil }
+      throw error
+    }
+  }
+
+  /// The age of a note, negative by another clock; nil for one that cannot be read.
+  private func age(ofNote key: ObjectKey) async throws(RemoteError) -> Duration? {
     let buffer = IOBuffer(capacity: 256)
     _ = try await store { () async throws(StoreError) in
       try await engine.store.get(key, range: nil, into: buffer, priority: .background)
@@ -130,11 +146,10 @@ public final class GroupCatalogue: Sendable {
       $0 == " " || $0 == "\n"
     })
     guard words.count == 3, words[0] == "regionfs-deleted", let time = Int64(words[2]) else {
-      return false
+      return nil
     }
-    let grace = Int64(clamping: engine.settings.collectionGrace.wholeNanoseconds)
     let (age, overflow) = engine.clock.wall.nanoseconds.subtractingReportingOverflow(time)
-    return !overflow && age >= grace
+    return overflow ? nil : .nanoseconds(age)
   }
 
   /// All groups that have a name.

@@ -1,0 +1,177 @@
+import ArgumentParser
+import RegionControl
+import RegionCore
+
+/// `regionfs fsck STORE [NAME …]`.
+struct FsckCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "fsck",
+    abstract: "Check a store, or some of its groups. Changes nothing.",
+    discussion: """
+      Reads name records, roots, checkpoints, pages of names and map, and the header, table and
+      footer of each segment; compares checksums and lengths; checks that the names make a tree and
+      that each extent lies in the payload of an object that is there; lists what nothing refers to.
+      With --data all payload is read and compared too. May run beside mounts.
+
+      Examples:
+        regionfs fsck file:///srv/store
+        regionfs fsck s3://bucket/prefix db --data -o region=eu-west-1
+        regionfs fsck models --json | jq '.findings[] | select(.severity == "error")'
+
+      Exit codes, as of fsck(8): 0 no errors, 4 errors found, 8 the store could not be read,
+      16 wrong usage. Orphans and warnings are no errors.
+      """)
+
+  /// Exit codes of fsck(8).
+  enum Status {
+    static let uncorrected: Int32 = 4
+    static let operational: Int32 = 8
+    static let usage: Int32 = 16
+  }
+
+  @Argument(help: "The store: an address or a name of the configuration.")
+  var store: String
+
+  @Argument(help: "Groups to check; all if none is named.")
+  var names: [String] = []
+
+  @Flag(name: .long, help: "Also read all payload and compare it with its checksums.")
+  var data = false
+
+  @OptionGroup var common: StoreArguments
+
+  struct Finding: Codable, Sendable {
+    var severity: String
+    var group: String?
+    var object: String
+    var cause: String
+    var remedy: String
+  }
+
+  struct Answer: Codable, Sendable {
+    var version = 1
+    var store: String
+    var groups = 0
+    var objects = 0
+    var inodes = 0
+    var extents = 0
+    var payloadBytesRead: UInt64 = 0
+    var errors = 0
+    var warnings = 0
+    var orphans = 0
+    var findings: [Finding] = []
+
+    mutating func add(_ found: [AuditFinding], group: String?) {
+      for finding in found {
+        switch finding.severity {
+        case .error: errors += 1
+        case .warning: warnings += 1
+        case .orphan: orphans += 1
+        }
+        findings.append(
+          Finding(
+            severity: finding.severity.rawValue, group: group, object: finding.object,
+            cause: finding.cause, remedy: finding.remedy))
+      }
+    }
+
+    mutating func add(_ report: GroupAuditReport) {
+      groups += 1
+      objects += report.objects
+      inodes += report.inodes
+      extents += report.extents
+      payloadBytesRead += report.payloadBytesRead
+      add(report.findings, group: report.name?.description)
+    }
+  }
+
+  func run() throws {
+    let answer: Answer
+    do throws(ExitCode) {
+      answer = try check()
+    } catch {
+      throw ExitCode(error.rawValue == ExitStatus.usage ? Status.usage : Status.operational)
+    }
+    if common.json {
+      try CommandOutput.printJSON(answer)
+    } else {
+      CommandOutput.print(Self.text(answer))
+    }
+    if answer.errors > 0 { throw ExitCode(Status.uncorrected) }
+  }
+
+  private func check() throws(ExitCode) -> Answer {
+    var wanted = Set<FileName>()
+    for name in names {
+      guard let name = FileName(name) else {
+        throw fail("'\(HumanText.printable(name))' is no name", code: ExitStatus.usage)
+      }
+      wanted.insert(name)
+    }
+    let session = try common.open(
+      store, readOnly: true, patience: "30s", purpose: "regionfs fsck")
+    let (chosen, readsData) = (wanted, data)
+    return try session.run { session in
+      await outcome { () async throws(CommandError) in
+        try await Self.check(session, chosen, readsData: readsData)
+      }
+    }
+  }
+
+  private static func check(
+    _ session: StoreSession, _ wanted: Set<FileName>, readsData: Bool
+  ) async throws(CommandError) -> Answer {
+    let display = Lock((display: ProgressDisplay(), bytes: UInt64(0)))
+    defer { display.withLock { $0.display.finish() } }
+    var answer = Answer(store: session.configuration.store.description)
+    do throws(RemoteError) {
+      let audit = StoreAudit(engine: session.engine)
+      let (entries, findings) = try await audit.names()
+      if let missing = wanted.first(where: { name in !entries.contains { $0.name == name } }),
+        !findings.contains(where: { $0.object.hasSuffix(GroupNames.key(for: missing).text) })
+      {
+        throw .store(
+          StoreError(
+            .notFound, operation: "fsck", object: "\(session.configuration.store)/\(missing)",
+            detail:
+              "no such group; regionfs list \(session.configuration.store) shows what is there"
+          ))
+      }
+      answer.add(findings, group: nil)
+      for entry in entries where wanted.isEmpty || wanted.contains(entry.name) {
+        let group = GroupAudit(
+          entry.record.group, name: entry.name, engine: session.engine, readsData: readsData
+        ) { bytes in
+          display.withLock { state in
+            state.bytes += bytes
+            let read = HumanText.bytes(state.bytes)
+            state.display.update("regionfs: \(entry.name): \(read) of payload read")
+          }
+        }
+        answer.add(try await group.run(kind: entry.record.kind))
+      }
+      if wanted.isEmpty { answer.add(try await audit.unnamedGroups(entries), group: nil) }
+      return answer
+    } catch {
+      throw CommandError(error)
+    }
+  }
+
+  private static func text(_ answer: Answer) -> String {
+    var text = ""
+    for finding in answer.findings {
+      let group = finding.group.map { "\($0): " } ?? ""
+      text +=
+        HumanText.printable(
+          "\(finding.severity): \(group)\(finding.object): \(finding.cause)") + "\n"
+      text += "    " + HumanText.printable(finding.remedy) + ".\n"
+    }
+    text += "\(answer.groups) groups, \(answer.inodes) inodes, \(answer.objects) objects, "
+    text += "\(answer.extents) extents"
+    if answer.payloadBytesRead > 0 {
+      text += ", \(HumanText.bytes(answer.payloadBytesRead)) of payload read"
+    }
+    text += ": \(answer.errors) errors, \(answer.warnings) warnings, \(answer.orphans) orphans\n"
+    return text
+  }
+}

@@ -1,0 +1,169 @@
+import DirectoryStore
+import RegionCore
+import RegionTesting
+import Testing
+
+extension EndToEnd {
+  /// `regionfs fsck` finds what is wrong, names the object, and finds nothing where nothing is.
+  @Suite(.serialized) struct FsckTests {
+    /// What is done to an object, and what must be found.
+    enum Harm: String, CaseIterable, Sendable {
+      case payload, missingSegment, shortSegment, table, root, missingRoot, record, checkpoint
+      case missingCheckpoint
+    }
+
+    /// A store with a file of a few commits and, for `checkpoint`, many.
+    private func populated(commits: Int = 3) async throws -> TestStore {
+      let store = try await TestStore(.directory)
+      try store.mounted(options: ["push_interval=100ms"]) { mounted in
+        let file = mounted.mountpoint + "/f"
+        try Programs.run("pattern.py", ["write", file, "--pages", "300"])
+        for round in 0..<commits {
+          let arguments = ["--touch", "20", "--pages", "300", "--seed", "\(round)"]
+          try Programs.run("pattern.py", ["map", file, "--msync"] + arguments)
+          try mounted.waitUntilCommitted()
+        }
+        try mounted.unmount()
+      }
+      return store
+    }
+
+    private func object(_ store: TestStore, _ part: String) throws -> String {
+      let found = try Files.list(below: store.directory).first {
+        $0.contains(part) && $0.split(separator: "/").last?.hasPrefix(".") == false
+      }
+      return try #require(found, "no object with \(part)")
+    }
+
+    /// Flips a byte of an object through the store, so that only its content is wrong.
+    private func flip(_ path: String, _ store: TestStore, at place: (Int) -> Int) async throws {
+      let raw = try DirectoryStore(directory: store.directory)
+      let key = try #require(ObjectKey(String(path.dropFirst(store.directory.count + 1))))
+      let buffer = IOBuffer(capacity: 64 << 20)
+      _ = try await raw.get(key, range: nil, into: buffer, priority: .demand)
+      var bytes = buffer.array
+      bytes[place(bytes.count)] ^= 0x10
+      _ = try await raw.put(key, IOBuffer(bytes), condition: .none, priority: .demand)
+    }
+
+    private func shorten(_ path: String, _ store: TestStore) async throws {
+      let raw = try DirectoryStore(directory: store.directory)
+      let key = try #require(ObjectKey(String(path.dropFirst(store.directory.count + 1))))
+      let buffer = IOBuffer(capacity: 64 << 20)
+      _ = try await raw.get(key, range: nil, into: buffer, priority: .demand)
+      let bytes = Array(buffer.array.dropLast(100))
+      _ = try await raw.put(key, IOBuffer(bytes), condition: .none, priority: .demand)
+    }
+
+    @Test(arguments: Harm.allCases)
+    func eachDamageIsFoundAndNamed(harm: Harm) async throws {
+      let isCheckpoint = harm == .checkpoint || harm == .missingCheckpoint
+      // A checkpoint comes after 96 segments; importing a tree of many files makes one sooner.
+      let store = isCheckpoint ? try await withCheckpoint() : try await populated()
+      let clean = try store.regionfs("fsck", store.address, "--data")
+      #expect(clean.status == 0, "\(clean)")
+      let path: String
+      switch harm {
+      case .payload:
+        path = try object(store, "/seg/")
+        try await flip(path, store) { _ in 64 + 100 }
+        // Nothing but the payload has changed, so only reading it tells.
+        #expect(try store.regionfs("fsck", store.address).status == 0)
+      case .missingSegment, .missingRoot, .missingCheckpoint:
+        path = try object(
+          store,
+          harm == .missingRoot ? "/root" : harm == .missingSegment ? "/seg/" : "/map/")
+        try ChildProcess.check(["rm", path])
+      case .shortSegment:
+        path = try object(store, "/seg/")
+        try await shorten(path, store)
+      case .table:
+        path = try object(store, "/seg/")
+        try await flip(path, store) { $0 - 60 }
+      case .root:
+        path = try object(store, "/root")
+        try await flip(path, store) { _ in 70 }
+      case .record:
+        path = try object(store, "/groups/")
+        try await flip(path, store) { _ in 30 }
+      case .checkpoint:
+        path = try object(store, "/map/")
+        try await flip(path, store) { $0 - 10 }
+      }
+      let result = try store.regionfs("fsck", store.address, "--data", "--json")
+      #expect(result.status == 4, "\(result)")
+      let name = String(path.split(separator: "/").suffix(2).joined(separator: "/"))
+      let named = try TestStore.value(
+        "any('\(name)' in f['object'] for f in d['findings'] if f['severity'] == 'error')",
+        of: result.output)
+      #expect(named == "True", "\(name): \(result.output)")
+    }
+
+    /// 100 segments of 8 MiB holes would be nothing: a sparse file with a page in each 8 MiB.
+    private func withCheckpoint() async throws -> TestStore {
+      let store = try await TestStore(.directory)
+      let file = store.scratch.file("sparse")
+      let program = """
+        import sys
+        with open(sys.argv[1], "wb") as f:
+            for n in range(110):
+                f.seek(n * (8 << 20)); f.write(bytes([n + 1]) * 4096)
+        """
+      try ChildProcess.check(["python3", "-c", program, file])
+      try store.succeed("cp", file, "\(store.address)/f")
+      return store
+    }
+
+    @Test func whatNothingRefersToIsListedAndNoError() async throws {
+      let store = try await populated()
+      let segment = try object(store, "/seg/")
+      let parts = segment.split(separator: "/")
+      let other = "1-" + String(repeating: "ab", count: 16)
+      let orphan = "/" + parts.dropLast().joined(separator: "/") + "/" + other
+      try ChildProcess.check(["cp", segment, orphan])
+      try ChildProcess.check(
+        [
+          "sh", "-ec", "mkdir -p \"$1\"; cp \"$2\" \"$1\"", "sh",
+          "\(store.directory)/g/\(String(repeating: "c", count: 32))/seg", segment,
+        ])
+      let result = try store.regionfs("fsck", store.address)
+      #expect(result.status == 0, "\(result)")
+      #expect(result.output.contains(other) && result.output.contains("nothing refers to it"))
+      #expect(result.output.contains("a group without a name"))
+      #expect(result.output.contains("0 errors, 0 warnings, 2 orphans"))
+    }
+
+    @Test func exitCodesAreThoseOfFsck() async throws {
+      let store = try await TestStore(.directory)
+      #expect(try store.regionfs("fsck", store.address).status == 0)
+      #expect(try store.regionfs("fsck", store.address, "none").status == 8)
+      #expect(try store.regionfs("fsck", "s3://x").status == 16)
+      #expect(try store.regionfs("fsck").status == 16)
+      #expect(try store.regionfs("fsck", store.address, "--frob").status == 16)
+      let away = try store.regionfs(
+        "fsck", "s3://bucket/p", "-o", "endpoint=http://127.0.0.1:1,fault_timeout=1s", "-o",
+        "path_style")
+      #expect(away.status == 8, "\(away)")
+    }
+
+    /// While a mount writes there is nothing to complain about.
+    @Test(arguments: StoreKind.allCases)
+    func aStoreThatIsWrittenIsSound(kind: StoreKind) async throws {
+      let store = try await TestStore(kind)
+      try store.mounted(options: ["push_interval=100ms"]) { mounted in
+        let file = mounted.mountpoint + "/f"
+        try Programs.run("pattern.py", ["write", file, "--pages", "2000"])
+        let writer = try BackgroundProcess(
+          Programs.command("pattern.py", ["write", file, "--pages", "2000", "--seed", "5"]))
+        defer { writer.kill() }
+        for _ in 0..<3 {
+          let result = try store.regionfs("fsck", store.address, "--data")
+          #expect(result.status == 0, "\(result)")
+          #expect(result.output.contains("0 orphans"))
+        }
+        _ = try writer.waitForExit(timeout: .seconds(60))
+        try mounted.unmount()
+      }
+    }
+  }
+}
