@@ -82,6 +82,7 @@ struct ParsedMetrics {
     region.role = .lost
     region.pull.rateBytesPerSecond = .infinity
     region.lastCommitNumber = 9
+    region.lastCommitUnixSeconds = 1_700_000_100
     report.regions = [region, RegionStatus(name: "other")]
     return report
   }
