@@ -1,3 +1,5 @@
+import Synchronization
+
 /// How urgent a line of the log is.
 public enum EventLevel: Int, Sendable, Comparable {
   case debug, info, warning, error
@@ -72,6 +74,10 @@ public final class EngineContext: Sendable {
   public let writer: WriterID
   /// Transfer buffers.
   public let buffers = BufferPool(limit: 96 << 20)
+  /// Pulled chunks that are soon read, still in their transfer buffers.
+  let hotChunks = HotChunks(limit: 64 << 20)
+  /// Direct writes under way, of all regions.
+  let directWrites = Atomic<Int>(0)
   /// Errors since the start, for `regionfs-stat`.
   public let errors = Lock<(count: Int, last: String?)>((0, nil))
   private let sink: @Sendable (EventLevel, String) -> Void

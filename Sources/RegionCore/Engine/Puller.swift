@@ -95,8 +95,9 @@ final class Puller: Sendable {
     let plan = FetchPlan(located)
     let buffers = try await fetch(plan, priority)
     precondition(buffers.count == plan.fetches.count, "one buffer for each fetch")
-    for chunk in chunks { fill(region, chunk, plan.pieces[chunk] ?? [], buffers) }
-    for buffer in buffers { engine.buffers.give(buffer) }
+    let pooled = buffers.map { PooledBuffer($0, pool: engine.buffers) }
+    ChunkFill(region: region, plan: plan, buffers: pooled).run(
+      chunks, keep: priority == .readAhead)
     let bytes = plan.fetches.reduce(0) { $0 + UInt64($1.range.count) }
     region.bytesPulled.add(bytes, ordering: .relaxed)
     return bytes
@@ -130,46 +131,6 @@ final class Puller: Sendable {
       return .success(try await objects.units(fetch, priority: priority))
     } catch {
       return .failure(error)
-    }
-  }
-
-  /// Writes a chunk's pages into the data file, but for those that were written meanwhile.
-  private func fill(
-    _ region: Region, _ chunk: ChunkIndex, _ pieces: [FetchPlan.Piece], _ buffers: [IOBuffer]
-  ) {
-    guard let gaps = region.beginFill(chunk) else { return region.endPull(chunk, error: nil) }
-    let first = region.geometry.firstPage(of: chunk)
-    do throws(LocalError) {
-      for gap in gaps {
-        let wanted = first + UInt64(gap.lowerBound)..<first + UInt64(gap.upperBound)
-        for piece in pieces where piece.pages.overlaps(wanted) {
-          let pages = piece.pages.clamped(to: wanted)
-          let start = piece.offset + Int(pages.lowerBound - piece.pages.lowerBound) << 12
-          let length = pages.count << Int(Geometry.pageShift)
-          try unsafe region.data.write(
-            buffers[piece.fetch].bytes.bytes(start..<start + length),
-            at: pages.lowerBound << Geometry.pageShift)
-        }
-      }
-      region.endFill(chunk, filled: true)
-    } catch {
-      engine.log(.error, "cannot keep pulled bytes: \(error)")
-      emptyAgain(region, chunk, gaps)
-      region.endFill(chunk, filled: false)
-    }
-  }
-
-  /// What was half written is made zero again, as absent pages must be.
-  private func emptyAgain(_ region: Region, _ chunk: ChunkIndex, _ gaps: [Range<Int>]) {
-    let first = region.geometry.firstPage(of: chunk)
-    for gap in gaps {
-      let start = (first + UInt64(gap.lowerBound)) << Geometry.pageShift
-      let end = (first + UInt64(gap.upperBound)) << Geometry.pageShift
-      do throws(LocalError) {
-        try region.data.punchHole(start..<end)
-      } catch {
-        engine.log(.error, "\(error)")
-      }
     }
   }
 }

@@ -46,6 +46,8 @@ public final class Region: Sendable {
   let puller: Puller
   let chunks: ChunkTable
   let data: LocalFile
+  /// The same for direct writes; nil where the file system has none.
+  let direct: LocalFile?
   let stateFile: StateFile
   let state: Lock<State>
   /// The size that reads go by, in bytes.
@@ -68,6 +70,7 @@ public final class Region: Sendable {
     geometry = map.geometry
     chunks = cached.chunks
     data = cached.data
+    direct = Self.directFile(cached.data)
     stateFile = cached.stateFile
     chunksPresent.store(cached.presentCount, ordering: .relaxed)
     currentSize = Atomic(size)
@@ -90,10 +93,28 @@ public final class Region: Sendable {
   public enum HitResult {
     /// This many bytes are in the buffer; fewer than it holds only at the region's end.
     case bytes(Int)
+    /// The bytes are lent, not copied: the loan must be given back at once (`giveBack`).
+    case lent(Loan)
     /// Some chunk is not present: `demand` it.
     case missed
     /// The cache file could not be read.
     case failed(LocalError)
+  }
+
+  /// Bytes of a chunk that is still in memory. Until they are given back the chunk has a reader, for
+  /// whom a writer may be waiting with the region's lock held: nothing that takes a lock may happen.
+  @safe public struct Loan {
+    /// What was asked for, up to the region's end.
+    public let bytes: UnsafeRawBufferPointer
+    fileprivate let chunk: ChunkIndex
+    fileprivate let isMarked: Bool
+  }
+
+  /// Ends a loan; its bytes must not be used any more.
+  public func giveBack(_ loan: Loan) {
+    chunks.leave(loan.chunk)
+    hits.add(1, ordering: .relaxed)
+    if loan.isMarked { extendReadAhead(at: loan.chunk) }
   }
 
   /// Reads into `buffer` if all chunks it touches are present. No lock, no allocation (but for the
@@ -117,6 +138,11 @@ public final class Region: Sendable {
         return .missed
       }
       chunk += 1
+    }
+    if first == last, let slot = chunks.hotSlot(first) {
+      let start = Int(offset - geometry.bytes(of: first).lowerBound)
+      let bytes = unsafe engine.hotChunks.bytes(slot, start..<start + Int(end - offset))
+      return unsafe .lent(Loan(bytes: bytes, chunk: first, isMarked: marked != nil))
     }
     let result = unsafe readData(offset, into: buffer, end: end)
     leave(first, below: last + 1)
@@ -336,11 +362,13 @@ public final class Region: Sendable {
     }
   }
 
-  /// The pages that `beginFill` named were written (or not).
-  func endFill(_ chunk: ChunkIndex, filled: Bool) {
+  /// The pages that `beginFill` named were written (or not). `kept`: all bytes of the chunk, if they
+  /// are to stay in memory for a while.
+  func endFill(_ chunk: ChunkIndex, filled: Bool, kept: HotChunks.Bytes? = nil) {
     let actions = state.withLock { state -> [PullMachine.Action] in
       state.filling.remove(chunk)
       if filled, state.machine.isWanted(chunk) {
+        if let kept { engine.hotChunks.add(kept, as: chunk, of: chunks) }
         notePresent(chunk)
         state.partial[chunk] = nil
       } else if filled {
@@ -400,5 +428,6 @@ public final class Region: Sendable {
     for completion in parked { completion(.failed(.io)) }
     // A fill is a few local writes and takes no other lock; none begins any more.
     while state.withLock({ !$0.filling.isEmpty }) { sched_yield() }
+    engine.hotChunks.removeAll(of: chunks)
   }
 }

@@ -1,6 +1,6 @@
 /// Recognises sequential reading of a region and says what to pull ahead. Pure.
 ///
-/// A stream is two touches of neighbouring chunks. Its window doubles each time the reader reaches
+/// A stream is two touches of neighbouring chunks. Its window grows fourfold each time the reader reaches
 /// what was pulled last (a mark on that chunk, or a miss), up to a maximum, so that between one and
 /// two windows are always under way.
 struct ReadAhead: Sendable {
@@ -25,9 +25,10 @@ struct ReadAhead: Sendable {
   private let lastWindow: UInt64
   private var streams: [Stream] = []
 
-  /// Windows grow from 1 MiB (at least two chunks) to 32 MiB.
+  /// Windows grow from 4 MiB (at least two chunks) to 32 MiB: each step costs the reader a wait, and
+  /// two neighbours touched by chance are rare.
   init(geometry: Geometry) {
-    firstWindow = max(2, (1 << 20) >> geometry.chunkShift)
+    firstWindow = max(2, (4 << 20) >> geometry.chunkShift)
     lastWindow = max(4, (32 << 20) >> geometry.chunkShift)
   }
 
@@ -50,7 +51,7 @@ struct ReadAhead: Sendable {
     // Only a reader that reached the newest step needs another one.
     let reachedNewest = chunk + stream.window >= stream.frontier
     guard reachedNewest, isForward || stream.window > 0 else { return nil }
-    stream.window = stream.window == 0 ? firstWindow : min(stream.window * 2, lastWindow)
+    stream.window = stream.window == 0 ? firstWindow : min(stream.window * 4, lastWindow)
     let first = max(stream.frontier, chunk + 1)
     let chunks = first..<max(first, min(first + stream.window, end))
     stream.frontier = chunks.upperBound
