@@ -165,7 +165,7 @@ extension RegionFilesystem {
       if case .missed = result { result = unsafe file.region.readData(offset, into: buffer) }
       if case .missed = result { return demand(file, offset, size, key, box) }
       parking.remove(key)
-      answer(box.take(), result, buffer, file.region)
+      unsafe answer(box.take(), result, buffer, file.region)
     }
   }
 

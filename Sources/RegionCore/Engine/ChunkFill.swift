@@ -45,18 +45,21 @@ struct ChunkFill {
     return pieces[0]
   }
 
-  /// Whole chunks in one write, past the page cache, in which they would be a second copy.
+  /// Whole chunks in one write: past the page cache if there is room to keep them until they are
+  /// read.
   private func fill(_ run: Run) {
     let size = 1 << Int(geometry.chunkShift)
     let buffer = buffers[run.fetch]
     let end = run.offset + run.chunks.count * size
     let offset = geometry.bytes(of: run.chunks.lowerBound).lowerBound
     do throws(LocalError) {
-      try unsafe region.writePulled(buffer.buffer.bytes.bytes(run.offset..<end), at: offset)
+      let isKept = engine.hotChunks.hasRoom(for: end - run.offset, at: engine.clock.now)
+      try unsafe region.writePulled(
+        buffer.buffer.bytes.bytes(run.offset..<end), at: offset, direct: isKept)
       for (index, chunk) in run.chunks.enumerated() {
-        region.endFill(
-          chunk, filled: true,
-          kept: HotChunks.Bytes(buffer: buffer, offset: run.offset + index * size, count: size))
+        let bytes = HotChunks.Bytes(
+          buffer: buffer, offset: run.offset + index * size, count: size)
+        region.endFill(chunk, filled: true, kept: isKept ? bytes : nil)
       }
     } catch {
       engine.log(.error, "cannot keep pulled bytes: \(error)")

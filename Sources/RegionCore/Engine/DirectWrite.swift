@@ -9,10 +9,12 @@ extension Region {
   /// rest takes the page cache, as long as the kernel lets it.
   static let directWriteLimit = 2
 
-  /// Writes whole chunks into the data file: directly, or through the page cache where that is not
-  /// possible or too many do.
-  func writePulled(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(LocalError) {
-    guard let direct, unsafe Self.isAligned(bytes) else {
+  /// Writes whole chunks into the data file: if wanted directly, unless that is not possible or too
+  /// many do.
+  func writePulled(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, direct wanted: Bool)
+    throws(LocalError)
+  {
+    guard wanted, let direct, unsafe Self.isAligned(bytes) else {
       return try unsafe data.write(bytes, at: offset)
     }
     let others = engine.directWrites.add(1, ordering: .relaxed).oldValue

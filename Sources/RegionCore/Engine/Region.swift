@@ -107,18 +107,21 @@ public final class Region: Sendable {
     /// What was asked for, up to the region's end.
     public let bytes: UnsafeRawBufferPointer
     fileprivate let chunk: ChunkIndex
+    fileprivate let slot: Int
     fileprivate let isMarked: Bool
   }
 
   /// Ends a loan; its bytes must not be used any more.
   public func giveBack(_ loan: Loan) {
+    let isRead = engine.hotChunks.noteRead(loan.slot, unsafe loan.bytes.count)
     chunks.leave(loan.chunk)
+    if isRead { engine.hotChunks.remove(loan.slot, loan.chunk, of: chunks) }
     hits.add(1, ordering: .relaxed)
     if loan.isMarked { extendReadAhead(at: loan.chunk) }
   }
 
   /// Reads into `buffer` if all chunks it touches are present. No lock, no allocation (but for the
-  /// one read in a window that extends the read-ahead).
+  /// one read in a window that extends the read-ahead, or the last of a chunk kept in memory).
   public func readPresent(_ offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) -> HitResult
   {
     let size = currentSize.load(ordering: .relaxed)
@@ -142,7 +145,7 @@ public final class Region: Sendable {
     if first == last, let slot = chunks.hotSlot(first) {
       let start = Int(offset - geometry.bytes(of: first).lowerBound)
       let bytes = unsafe engine.hotChunks.bytes(slot, start..<start + Int(end - offset))
-      return unsafe .lent(Loan(bytes: bytes, chunk: first, isMarked: marked != nil))
+      return unsafe .lent(Loan(bytes: bytes, chunk: first, slot: slot, isMarked: marked != nil))
     }
     let result = unsafe readData(offset, into: buffer, end: end)
     leave(first, below: last + 1)
@@ -368,7 +371,7 @@ public final class Region: Sendable {
     let actions = state.withLock { state -> [PullMachine.Action] in
       state.filling.remove(chunk)
       if filled, state.machine.isWanted(chunk) {
-        if let kept { engine.hotChunks.add(kept, as: chunk, of: chunks) }
+        if let kept { engine.hotChunks.add(kept, as: chunk, of: chunks, at: engine.clock.now) }
         notePresent(chunk)
         state.partial[chunk] = nil
       } else if filled {
