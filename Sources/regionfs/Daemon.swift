@@ -23,7 +23,7 @@ func runDaemon(
     try daemon.mount()
   } catch {
     readiness.failed(error.description)
-    return .failure
+    return ExitCode(ExitStatus.failure)
   }
   readiness.ready()
   return daemon.runUntilDrained()
@@ -163,7 +163,7 @@ final class Daemon: Sendable {
 
   /// Serves until somebody unmounts, then drains.
   func runUntilDrained() -> ExitCode {
-    guard let mounted = mounted.withLock({ $0 }) else { return .failure }
+    guard let mounted = mounted.withLock({ $0 }) else { return ExitCode(ExitStatus.failure) }
     handleSignals(mounted)
     mounted.session.waitUntilUnmounted()
     mounted.kernelCache.stop()
@@ -183,7 +183,7 @@ final class Daemon: Sendable {
     mounted.control.stop()
     mounted.metrics?.stop()
     engine.log(.info, left.isEmpty ? "everything is committed" : "ended with changes left")
-    return left.isEmpty ? .success : .failure
+    return left.isEmpty ? .success : ExitCode(ExitStatus.partial)
   }
 
   /// The first signal unmounts, the second gives up waiting for the store: changes stay in the cache.
