@@ -83,6 +83,7 @@ final class Daemon: Sendable {
   func mount() throws(StackError) {
     try wait { await self.checkStore() }.get()
     wait { await self.filesystem.recoverLogs(self.cache) }
+    if !configuration.options.readOnly { wait { await self.filesystem.finishRenames() } }
     do throws(FuseError) {
       let session = try FuseSession(
         filesystem: filesystem, source: configuration.source,
