@@ -46,6 +46,7 @@ final class Daemon: Sendable {
     var kernelCache: KernelCache
     var control: ControlServer
     var metrics: MetricsListener?
+    var watchdog: DaemonWatchdog
   }
 
   init(_ configuration: MountConfiguration) throws(StackError) {
@@ -96,10 +97,13 @@ final class Daemon: Sendable {
       let kernelCache = KernelCache(
         filesystem: filesystem, mountpoint: session.mountpoint, device: session.mount.device,
         interval: interval)
-      let (control, metrics) = try startControl(session)
+      let watchdog = DaemonWatchdog(
+        filesystem: filesystem, engine: engine, session: session, meter: stack.meter)
+      let (control, metrics) = try startControl(session, watchdog)
       mounted.withLock {
         $0 = Mounted(
-          session: session, kernelCache: kernelCache, control: control, metrics: metrics)
+          session: session, kernelCache: kernelCache, control: control, metrics: metrics,
+          watchdog: watchdog)
       }
       if !configuration.options.readOnly { kernelCache.start() }
       engine.log(.info, "\(configuration.store) is mounted at \(session.mountpoint)")
@@ -110,12 +114,14 @@ final class Daemon: Sendable {
   }
 
   private func startControl(
-    _ session: FuseSession
+    _ session: FuseSession, _ watchdog: DaemonWatchdog
   ) throws(FuseError) -> (ControlServer, MetricsListener?) {
     do throws(ControlError) {
+      try watchdog.start()
       let directory = try ControlDirectory.prepare(environment: ProcessEnvironment.variables)
       let handler = DaemonControl(
-        daemon: self, mountpoint: session.mountpoint, device: "\(session.mount.device)")
+        daemon: self, watchdog: watchdog, mountpoint: session.mountpoint,
+        device: "\(session.mount.device)")
       // First what may fail for the user's sake: the port.
       var metrics: MetricsListener?
       if let address = configuration.options.metricsAddress {
@@ -168,6 +174,7 @@ final class Daemon: Sendable {
     handleSignals(mounted)
     mounted.session.waitUntilUnmounted()
     mounted.kernelCache.stop()
+    mounted.watchdog.stop()
     progress.setState(.draining)
     do throws(CacheDirectory.Failure) {
       try Self.note(cache, configuration, isDraining: true)

@@ -21,6 +21,8 @@ public final class Region: Sendable {
     /// Chunks that a logged change is being applied to: no pull may begin to fill them meanwhile.
     var replacing: Range<ChunkIndex> = 0..<0
     var parked: [Ticket: @Sendable (Parked) -> Void] = [:]
+    /// When those that wait came. Tickets are given out in order, so the least is the oldest.
+    var parkedSince: [Ticket: MonotonicTime] = [:]
     var nextTicket: Ticket = 1
     var background = BackgroundPull()
     var isClosed = false
@@ -203,6 +205,7 @@ public final class Region: Sendable {
     _ bytes: Range<UInt64>, counts: Bool = true, _ completion: @escaping @Sendable (Parked) -> Void
   ) -> Ticket {
     if counts { misses.add(1, ordering: .relaxed) }
+    let now = engine.clock.now
     let (ticket, work) = state.withLock { state -> (Ticket, Work) in
       let ticket = state.nextTicket
       state.nextTicket += 1
@@ -213,6 +216,7 @@ public final class Region: Sendable {
       }
       if counts { advise(geometry.chunk(ofByte: bytes.lowerBound), &state, &work) }
       wait(for: bytes, ticket, completion, &state, &work)
+      if state.parked[ticket] != nil { state.parkedSince[ticket] = now }
       return (ticket, work)
     }
     perform(work)
@@ -242,7 +246,9 @@ public final class Region: Sendable {
     work.demands += state.machine.demand(missing, ticket: ticket)
     state.parked[ticket] = { [self] outcome in
       switch outcome {
-      case .failed: completion(outcome)
+      case .failed:
+        self.state.withLock { $0.parkedSince[ticket] = nil }
+        completion(outcome)
       case .ready: lookAgain(at: bytes, ticket, completion)
       }
     }
@@ -260,6 +266,7 @@ public final class Region: Sendable {
       } else {
         wait(for: bytes, ticket, completion, &state, &work)
       }
+      if state.parked[ticket] == nil { state.parkedSince[ticket] = nil }
       return work
     }
     perform(work)
@@ -311,6 +318,7 @@ public final class Region: Sendable {
     state.withLock { state in
       guard state.machine.cancel(ticket) else { return false }
       state.parked[ticket] = nil
+      state.parkedSince[ticket] = nil
       return true
     }
   }
@@ -425,7 +433,10 @@ public final class Region: Sendable {
     let parked = state.withLock { state -> [@Sendable (Parked) -> Void] in
       state.isClosed = true
       for ticket in state.machine.parked { _ = state.machine.cancel(ticket) }
-      defer { state.parked = [:] }
+      defer {
+        state.parked = [:]
+        state.parkedSince = [:]
+      }
       return Array(state.parked.values)
     }
     for completion in parked { completion(.failed(.io)) }

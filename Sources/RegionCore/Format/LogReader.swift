@@ -19,8 +19,10 @@ extension LogCodec {
     try reader.reserved(1)
     let length = try reader.u32()
     try reader.require(length <= Limits.recordLength, "body of \(length) bytes")
-    return RecordHeader(
-      bodyLength: Int(length), sequence: try reader.u64(), chain: try reader.u32())
+    let sequence = try reader.u64()
+    // There must be a number for the record that follows.
+    try reader.require(sequence < .max, "sequence out of range")
+    return RecordHeader(bodyLength: Int(length), sequence: sequence, chain: try reader.u32())
   }
 
   /// Parses the first `recordHeaderLength` bytes of a record.

@@ -116,6 +116,10 @@ extension WriteLog {
     return size - offset
   }
 
+  /// Most bytes that are read to tell records from content that looks like them: a torn record may
+  /// hold thousands of imitations, each of a whole record. Beyond it nothing is thrown away.
+  private static let imitationLimit: UInt64 = 1 << 30
+
   /// Whether records of this log from number `sequence` on lie somewhere in `range`: a header whose
   /// successor continues it, or a later one whose record ends where the log does.
   private static func hasRecord(
@@ -123,6 +127,7 @@ extension WriteLog {
   ) throws(LogRecoveryError) -> Bool {
     let window: UInt64 = 4 << 20
     var start = range.lowerBound
+    var compared: UInt64 = 0
     while start < range.upperBound {
       let end = min(range.upperBound, start + window + UInt64(LogCodec.recordHeaderLength))
       let bytes: [UInt8]
@@ -136,7 +141,9 @@ extension WriteLog {
         let place = start + UInt64(at)
         let recordEnd = place + UInt64(LogCodec.recordHeaderLength + header.bodyLength)
         if header.sequence > sequence, recordEnd == range.upperBound { return true }
-        if isContinued(header, recordEnd, in: file, end: range.upperBound) { return true }
+        let isContinued = isContinued(
+          header, recordEnd, in: file, end: range.upperBound, compared: &compared)
+        if isContinued || compared > imitationLimit { return true }
       }
       start += window
     }
@@ -149,14 +156,15 @@ extension WriteLog {
   {
     guard bytes.first == UInt8(LogCodec.magic & 0xFF), bytes.count >= LogCodec.recordHeaderLength,
       let header = try? LogCodec.decodeHeader(bytes.prefix(LogCodec.recordHeaderLength)),
-      (sequence...sequence + (1 << 24)).contains(header.sequence)
+      header.sequence >= sequence, header.sequence - sequence <= 1 << 24
     else { return nil }
     return header
   }
 
-  /// Whether the record at `next` continues the one with `header`.
+  /// Whether the record at `next` continues the one with `header`. Adds what it reads to `compared`.
   private static func isContinued(
-    _ header: LogCodec.RecordHeader, _ next: UInt64, in file: LocalFile, end: UInt64
+    _ header: LogCodec.RecordHeader, _ next: UInt64, in file: LocalFile, end: UInt64,
+    compared: inout UInt64
   ) -> Bool {
     let length = UInt64(LogCodec.recordHeaderLength)
     guard next + length <= end else { return false }
@@ -164,6 +172,7 @@ extension WriteLog {
       let head = try LogCodec.decodeHeader(try read(file, next..<next + length))
       let nextEnd = next + length + UInt64(head.bodyLength)
       guard nextEnd <= end else { return false }
+      compared += nextEnd - next
       _ = try LogCodec.decodeRecord(
         try read(file, next..<nextEnd), expectedSequence: header.sequence + 1,
         previousChain: header.chain)
