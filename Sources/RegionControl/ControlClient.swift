@@ -80,6 +80,20 @@ public struct ControlClient: ~Copyable {
     try follow(ControlRequest(.sync, path: path), timeout: timeout, progress: progress)
   }
 
+  /// Makes the mount the writer of the group that holds `path`, whoever is; returns what was done, in
+  /// words.
+  ///
+  /// - Throws: `ControlError`.
+  public mutating func takeOver(path: String, timeout: Duration? = nil) throws(ControlError)
+    -> String
+  {
+    let deadline = timeout.map { ContinuousClock.now + $0 }
+    try send(ControlRequest(.takeover, path: path), until: deadline)
+    let reply = try next(until: deadline)
+    guard reply.kind == .done, let message = reply.message else { throw Self.unexpected }
+    return message
+  }
+
   /// Follows until the daemon has drained.
   ///
   /// - Throws: `ControlError`: `closed` when the daemon ended without saying that it had drained.

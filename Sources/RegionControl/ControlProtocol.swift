@@ -26,6 +26,8 @@ public enum ControlOperation: String, Codable, Sendable {
   case status
   /// Commit everything accepted so far, of `path` or of all groups; progress until done.
   case sync
+  /// Take over the claim of the group that holds `path`, whoever has it.
+  case takeover
   /// Follow until the daemon has drained.
   case drain
   /// Unmount, drain and end.
@@ -40,7 +42,7 @@ public struct ControlRequest: Codable, Equatable, Sendable {
   public var version: Int
   /// What is asked for.
   public var operation: ControlOperation
-  /// A path under the mount, without a leading slash; for `status` and `sync`.
+  /// A path under the mount, without a leading slash; for `status`, `sync` and `takeover`.
   public var path: String?
   /// A log level; for `setLog`.
   public var level: String?
@@ -85,6 +87,8 @@ public struct ControlReply: Codable, Equatable, Sendable {
   public var regions: [RegionStatus]?
   /// How far it has got.
   public var progress: SyncProgress?
+  /// What was done, where that is worth a word.
+  public var message: String?
   /// What went wrong.
   public var error: ControlError?
 

@@ -19,6 +19,12 @@ public protocol ControlHandler: Sendable {
     path: String?, progress: (SyncProgress) -> Bool
   ) throws(ControlError)
 
+  /// Makes this mount the writer of the group that holds `path` (a path under the mount, no leading
+  /// slash), whoever is; returns what was done, in words.
+  ///
+  /// - Throws: `ControlError`: `notFound`, `failed` ….
+  func takeOver(path: String) throws(ControlError) -> String
+
   /// Returns when the daemon has drained: unmounted and everything committed.
   ///
   /// - Parameter progress: as in `sync`.

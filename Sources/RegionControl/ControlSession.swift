@@ -66,6 +66,13 @@ struct ControlSession: ~Copyable {
     case .sync:
       try handler.sync(path: request.path) { report($0) }
       try send(ControlReply(.done))
+    case .takeover:
+      guard let path = request.path, !path.isEmpty else {
+        throw ControlError(.malformed, "takeover needs a path")
+      }
+      var reply = ControlReply(.done)
+      reply.message = try handler.takeOver(path: path)
+      try send(reply)
     case .drain:
       try handler.drain { report($0) }
       try send(ControlReply(.done))

@@ -49,6 +49,7 @@ extension RegionFilesystem {
   public func closeCaches() {
     for group in groups.all {
       group.closeRegions()
+      group.setAsideIfLost()
       guard groups.isAbandoned(group.id) else { continue }
       do throws(LocalError) {
         try group.removeCache()
@@ -57,6 +58,16 @@ extension RegionFilesystem {
       }
     }
   }
+
+  /// Takes over the claim of the group that holds a path under the mount. Returns who had it in words;
+  /// nil if it was free or this mount's.
+  public func takeOver(_ name: FileName) async throws(RegionError) -> String? {
+    let group = try await find(name).group
+    return try await group.takeOver()
+  }
+
+  /// Whether this mount holds any claim.
+  public var holdsClaims: Bool { groups.all.contains { $0.isWriter } }
 
   /// Removes groups that lost their name longer than the grace time ago.
   public func purgeExpired() async {

@@ -152,7 +152,6 @@ public final class RegionFilesystem: FuseFilesystem {
       do throws(RegionError) {
         try await self.claimed(group, body)
       } catch {
-        self.logBusy(error, group)
         fail(error.code)
       }
     }
@@ -170,14 +169,6 @@ public final class RegionFilesystem: FuseFilesystem {
         guard error == .unclaimed else { throw error }
       }
     }
-  }
-
-  func logBusy(_ error: RegionError, _ group: Group) {
-    guard case .busy(let holder) = error else { return }
-    engine.log(
-      .warning,
-      "group \(group.id) cannot be written here: \(holder) writes it. Unmount it there, or mount "
-        + "here with -o takeover if that daemon is gone for good")
   }
 
   /// A name, or why it is none.

@@ -59,6 +59,7 @@ extension RegionFilesystem {
       let top = GroupTable.Top(
         record: record, etag: etag, group: group, checkedAt: engine.clock.now)
       groups.setTop(name, top)
+      group.noteName(name)
       return top
     } catch {
       if error.isNotFound { throw .notFound }
@@ -153,6 +154,7 @@ extension RegionFilesystem {
       groups.setTop(
         name,
         GroupTable.Top(record: record, etag: etag, group: group, checkedAt: engine.clock.now))
+      group.noteName(name)
       return group
     } catch {
       engine.log(.error, "cannot make \(name): \(error)")
@@ -201,12 +203,7 @@ extension RegionFilesystem {
     } else {
       guard inode.kind != .directory else { throw .isDirectory }
     }
-    do throws(RegionError) {
-      try await top.group.claim()
-    } catch {
-      logBusy(error, top.group)
-      throw error
-    }
+    try await top.group.claim()
     if asDirectory, try !top.group.entries(of: Namespace.top).isEmpty { throw .notEmpty }
   }
 
@@ -249,12 +246,7 @@ extension RegionFilesystem {
   {
     let source = try await find(old)
     if old == new { return }
-    do throws(RegionError) {
-      try await source.group.claim()
-    } catch {
-      logBusy(error, source.group)
-      throw error
-    }
+    try await source.group.claim()
     let target: GroupTable.Top?
     do throws(RegionError) {
       target = try await find(new)
@@ -276,6 +268,7 @@ extension RegionFilesystem {
     groups.setTop(
       new,
       GroupTable.Top(record: record, etag: etag, group: source.group, checkedAt: engine.clock.now))
+    source.group.noteName(new)
     groups.removeTop(old)
     do throws(RemoteError) {
       if let target {

@@ -36,6 +36,7 @@ final class Daemon: Sendable {
   let stack: StoreStack
   let engine: EngineContext
   let filesystem: RegionFilesystem
+  let heartbeat: Heartbeat
   let progress = DaemonProgress()
   let mountID = "\(Random128.random())"
   private let mounted = Lock<Mounted?>(nil)
@@ -76,6 +77,7 @@ final class Daemon: Sendable {
     settings.cacheDirectory = cache.path
     settings.bootID = cache.bootID
     filesystem = RegionFilesystem(engine: engine, settings: settings) {}
+    heartbeat = Heartbeat(engine: engine, filesystem: filesystem, store: stack.probe)
   }
 
   // MARK: Starting
@@ -111,6 +113,7 @@ final class Daemon: Sendable {
       throw StackError("cannot mount at \(configuration.mountpoint): \(error)")
     }
     engine.executor.spawn { await self.purgeNowAndThen() }
+    heartbeat.start()
   }
 
   private func startControl(
@@ -183,6 +186,7 @@ final class Daemon: Sendable {
     }
     engine.log(.info, "unmounted, \(filesystem.uncommittedBytes) bytes to commit")
     let left = wait { await self.filesystem.drain() }
+    heartbeat.stop()
     filesystem.closeCaches()
     for group in left {
       engine.log(.error, "changes of group \(group) remain in \(cache.path) and were not committed")

@@ -115,6 +115,37 @@ struct DaemonControl: ControlHandler {
     }
   }
 
+  func takeOver(path: String) throws(ControlError) -> String {
+    guard let name = Self.top(of: path) else {
+      throw ControlError(.notFound, "\(path) is not under the mount")
+    }
+    let filesystem = daemon.filesystem
+    let result = daemon.wait { () async -> Result<String?, RegionError> in
+      do throws(RegionError) {
+        return .success(try await filesystem.takeOver(name))
+      } catch {
+        return .failure(error)
+      }
+    }
+    switch result {
+    case .success(let holder?): return "\(name) was claimed by \(holder); this mount writes it now"
+    case .success(nil): return "\(name) is written by this mount; nobody else claimed it"
+    case .failure(let error): throw ControlError(.failed, Self.explain(error, name))
+    }
+  }
+
+  private static func explain(_ error: RegionError, _ name: FileName) -> String {
+    switch error {
+    case .notFound: "there is no \(name) in the store"
+    case .readOnly: "this mount is read-only"
+    case .busy(let holder): "\(name) is claimed by \(holder) again and again; try again"
+    case .stale:
+      "this mount lost \(name) to another writer and keeps uncommitted changes of it: unmount, mount "
+        + "again, and see regionfs recover"
+    default: "cannot take \(name) over: \(error); the daemon's log says why"
+    }
+  }
+
   private static func top(of path: String?) -> FileName? {
     guard let first = path?.split(separator: "/").first else { return nil }
     return FileName(String(first))

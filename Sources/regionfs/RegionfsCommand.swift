@@ -10,6 +10,8 @@ enum ExitStatus {
   static let system: Int32 = 2
   /// What was asked for failed.
   static let failure: Int32 = 32
+  /// `recover` found the cache directory in use.
+  static let busy: Int32 = 33
   /// Unmounted, but not everything is committed.
   static let partial: Int32 = 64
 }
@@ -26,18 +28,20 @@ struct RegionfsCommand: ParsableCommand {
         regionfs mount s3://bucket/prefix /mnt/regions -o region=eu-west-1,profile=work
         regionfs sync /mnt/regions/model.bin
         regionfs umount /mnt/regions
+        regionfs takeover /mnt/regions/db
+        regionfs recover
         regionfs cp model.bin s3://bucket/prefix/model.bin
         regionfs doctor s3://bucket/prefix
 
-      Exit codes: 0 success, 1 wrong usage, 2 system error, 32 failed, 64 unmounted but not everything
-      committed yet; of fsck those of fsck(8).
+      Exit codes: 0 success, 1 wrong usage, 2 system error, 32 failed, 33 the cache directory is in use,
+      64 unmounted but not everything committed yet; of fsck those of fsck(8).
       See also regionfs(1), regionfs-stat(1), mount.fuse.regionfs(8).
       """,
     version: "regionfs \(RegionfsVersion.text)",
     subcommands: [
-      MountCommand.self, UmountCommand.self, SyncCommand.self, ListCommand.self,
-      CreateCommand.self, InfoCommand.self, CopyCommand.self, FsckCommand.self, DoctorCommand.self,
-      ConfigCommand.self,
+      MountCommand.self, UmountCommand.self, SyncCommand.self, TakeoverCommand.self,
+      RecoverCommand.self, ListCommand.self, CreateCommand.self, InfoCommand.self,
+      CopyCommand.self, FsckCommand.self, DoctorCommand.self, ConfigCommand.self,
     ],
     // `mount -t fuse.regionfs` without our helper runs `regionfs STORE MOUNTPOINT -o …`.
     defaultSubcommand: MountCommand.self)

@@ -36,6 +36,11 @@ final class FakeDaemon: ControlHandler {
     try work(progress)
   }
 
+  func takeOver(path: String) throws(ControlError) -> String {
+    if path == "missing" { throw ControlError(.notFound, "no such file: missing") }
+    return "taken: \(path)"
+  }
+
   func drain(progress: (SyncProgress) -> Bool) throws(ControlError) { try work(progress) }
 
   private func work(_ progress: (SyncProgress) -> Bool) throws(ControlError) {

@@ -85,7 +85,16 @@ extension Group {
     let due = state.withLock { state in
       state.root.pendingDeletion.filter { now.nanoseconds - $0.droppedAt.nanoseconds >= grace }
     }
-    for entry in due {
+    guard !due.isEmpty else { return }
+    let fenced: Epoch
+    do throws(RemoteError) {
+      fenced = try await objects.fencedEpoch() ?? 0
+    } catch {
+      engine.log(.warning, "cannot tell which objects of group \(id) are not needed: \(error)")
+      return
+    }
+    // Who lost a claim may still save what it had not committed, on top of the map of its time.
+    for entry in due where entry.object.epoch > fenced {
       let key = entry.isSegment ? objects.segmentKey(entry.object) : objects.mapKey(entry.object)
       do throws(StoreError) {
         try await engine.store.delete(key)

@@ -51,6 +51,8 @@ public final class Group: Sendable {
     var push = PushState()
     /// The recipe of the push under way, kept until it is committed.
     var sealed: Recipe?
+    /// The entries that it was made of: they are sealed anew if a predecessor's commit comes between.
+    var sealedEntries: [LogEntry] = []
     /// A replacement of the root of which the store has not said what became of it.
     var pendingSwap: PendingSwap?
     /// Objects of the root's list of deletions that are gone.
@@ -63,6 +65,10 @@ public final class Group: Sendable {
     var spaceWaiters: [@Sendable () -> Void] = []
     var lastCommitAt: Timestamp?
     var lastError: String?
+    /// Whose claim the last one took over.
+    var takenFrom: String?
+    /// What it is called in the top directory, as far as somebody said.
+    var name: FileName?
     /// The group lost its name: its uncommitted changes are nobody's loss.
     var isAbandoned = false
 
@@ -168,6 +174,7 @@ public final class Group: Sendable {
         closeIdleRegions(&state)
       }
     }
+    if writable { endStaleness() }
     pushSignal.signal()
   }
 

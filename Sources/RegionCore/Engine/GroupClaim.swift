@@ -3,8 +3,18 @@ import Glibc
 /// Ownership: claiming before the first change, adopting what others committed, giving back.
 extension Group {
   /// Makes this daemon the group's writer; returns at once if it is. Another writer's claim is
-  /// `.busy`, unless the mount was made with `takeover`.
-  public func claim() async throws(RegionError) {
+  /// `.busy`, unless the mount was made with `takeover` or the caller asks for it.
+  public func claim(takeover: Bool = false) async throws(RegionError) {
+    do throws(RegionError) {
+      return try await claimOnce(takeover: takeover)
+    } catch {
+      guard case .busy = error, takeover else { throw error }
+    }
+    // Perhaps somebody's attempt without takeover was under way, and this one waited for it.
+    try await claimOnce(takeover: takeover)
+  }
+
+  private func claimOnce(takeover: Bool) async throws(RegionError) {
     enum Next { case done, wait, start }
     let result = await withCheckedContinuation {
       (continuation: CheckedContinuation<RegionError?, Never>) in
@@ -27,10 +37,17 @@ extension Group {
       case .success(.done): continuation.resume(returning: nil)
       case .success(.wait): break
       case .success(.start):
-        engine.executor.spawn { self.endClaim(await self.attemptClaim()) }
+        engine.executor.spawn { self.endClaim(await self.attemptClaim(takeover || self.engine.settings.takeover)) }
       }
     }
     if let result { throw result }
+  }
+
+  /// Makes this daemon the group's writer, whoever is. Returns who was in words; nil if nobody else.
+  public func takeOver() async throws(RegionError) -> String? {
+    state.withLock { $0.takenFrom = nil }
+    try await claim(takeover: true)
+    return state.withLock { $0.takenFrom }
   }
 
   private func endClaim(_ error: RegionError?) {
@@ -46,31 +63,51 @@ extension Group {
   /// How often a claim is tried while another writer's commits come in between.
   private static let claimAttempts = 16
 
-  private func attemptClaim() async -> RegionError? {
+  private func attemptClaim(_ takesOver: Bool) async -> RegionError? {
+    var (holder, holding) = ("", WriterID?.none)
     do throws(RemoteError) {
-      var holder = ""
       for _ in 0..<Self.claimAttempts {
         let (old, etag) = try await objects.root()
-        if case .held(let writer) = old.claim, writer != engine.writer, !engine.settings.takeover {
-          throw .heldByOther(holder: old.holder)
+        holding = nil
+        if case .held(let writer) = old.claim, writer != engine.writer {
+          (holder, holding) = (old.holder, writer)
+          guard takesOver else { throw .heldByOther(holder: holder) }
+          // Before the claim is taken: from here its writer's changes can be saved.
+          try await objects.keepFenced(old)
         }
         var new = old
         new.epoch += 1
         new.claim = .held(engine.writer)
         new.holder = engine.settings.holder
         switch try await objects.swapRoot(from: old, etag, to: new) {
-        case .lost(let current): holder = current.holder
+        case .lost(let current, _): holder = current.holder
         case .done(let etag):
           try await adopt(new, etag, claiming: true)
+          if holding != nil {
+            state.withLock { $0.takenFrom = holder.printable }
+            engine.log(.info, "group \(id): took the claim over from \(holder.printable)")
+          }
           return beginLog(new)
         }
       }
       throw .heldByOther(holder: holder)
     } catch {
-      engine.log(.error, "cannot claim group \(id) for writing: \(error)")
-      if case .heldByOther(let holder) = error { return .busy(holder: holder) }
-      return .io
+      guard case .heldByOther(let holder) = error else {
+        engine.log(.error, "cannot claim group \(id) for writing: \(error)")
+        return .io
+      }
+      await logBusy(holder, holding)
+      return .busy(holder: holder)
     }
+  }
+
+  /// Says who writes the group, and whether it has been heard of lately.
+  private func logBusy(_ holder: String, _ writer: WriterID?) async {
+    let words = await MountRecords(engine: engine).words(writer)
+    engine.log(
+      .warning,
+      "group \(id) cannot be written here: \(holder.printable) writes it (\(words)). Unmount it "
+        + "there; if that daemon is gone for good, use regionfs takeover or mount with -o takeover")
   }
 
   /// Starts the log of a new epoch. Nothing uncommitted is in the cache.
@@ -203,8 +240,13 @@ extension Group {
       case .done(let etag):
         endLog(new, etag)
         return true
-      case .lost(let current):
-        loseClaim(to: current)
+      case .lost(let current, let etag):
+        if isPredecessor(current) {
+          _ = await adoptPredecessor(current, etag)
+          return false
+        }
+        // Nothing is uncommitted, and nobody may change anything meanwhile.
+        if state.withLock({ $0.mayFollow }) { endLog(old, etag) } else { loseClaim(to: current) }
         return true
       }
     } catch {
@@ -213,7 +255,7 @@ extension Group {
     }
   }
 
-  private func endLog(_ root: Root, _ etag: ETag) {
+  func endLog(_ root: Root, _ etag: ETag) {
     let (directory, log, waiters) = state.withLock { state in
       state.root = root
       state.etag = etag
@@ -239,16 +281,6 @@ extension Group {
       }
     } catch {
       engine.log(.warning, "\(error)")
-    }
-  }
-
-  /// The root has a higher epoch: nothing more can be committed from here.
-  func loseClaim(to root: Root) {
-    state.withLock { state in
-      stop(
-        .stale,
-        reason: "its claim was taken over by \(root.holder) (epoch \(root.epoch)); "
-          + "uncommitted changes stay in \(cache.logDirectory)", &state)
     }
   }
 }

@@ -77,11 +77,11 @@ extension Group {
     } catch {
       throw .remote(error)
     }
-    try group.recover()
+    try await group.recover()
     return group
   }
 
-  private static func make(
+  static func make(
     _ objects: GroupObjects, _ root: Root, _ etag: ETag, _ namespace: Namespace,
     _ cacheDirectory: String, _ bootID: Random128
   ) throws(RemoteError) -> Group {
@@ -115,7 +115,7 @@ extension Group {
 
   /// Looks at the log that the cache holds: committed records are passed over; the rest is replayed
   /// if nobody else has written since, and set aside otherwise.
-  private func recover() throws(GroupError) {
+  private func recover() async throws(GroupError) {
     let recovered: RecoveredLog?
     do throws(LogRecoveryError) {
       recovered = try WriteLog.recover(in: cache.logDirectory)
@@ -129,14 +129,14 @@ extension Group {
     }
     let root = state.withLock { $0.root }
     let isOurs = root.log == log.header.log
-    let cut = isOurs ? root.cut : 0
-    log.entries.removeAll { $0.sequence <= cut }
     let mayReplay =
       log.header.writer == engine.writer && log.header.epoch == root.epoch
       && root.claim == .held(engine.writer) && (isOurs || root.commit == log.header.base)
+    let base = mayReplay ? Base(root, of: log) : await base(of: log, root)
+    log.entries.removeAll { $0.sequence <= base.cut }
     do throws(LocalError) {
       if mayReplay, !engine.settings.isReadOnly {
-        try replay(log, cut)
+        try goOn(log, base.cut, root)
       } else if log.entries.isEmpty {
         for name in try LocalDirectory.names(in: cache.logDirectory) {
           try LocalDirectory.removeFile(cache.logDirectory + "/" + name)
@@ -145,15 +145,21 @@ extension Group {
         // The cached bytes have the changes that the group will not have.
         for file in Set(log.entries.compactMap(\.record.dataFile)) { try cache.remove(file) }
         if engine.settings.isReadOnly { return }
-        let place = try cache.setLogAside(log.header.log)
-        engine.log(
-          .error,
-          "group \(id) was written elsewhere since: \(log.entries.count) uncommitted changes were "
-            + "set aside in \(place), none was discarded")
+        try setAside(
+          log, log.entries, base, reason: "group was written by \(root.holder.printable) since")
       }
     } catch {
       throw .local(error)
     }
+  }
+
+  /// Replays, and goes on as the writer.
+  private func goOn(_ log: WriteLog, _ cut: SequenceNumber, _ root: Root) throws(LocalError) {
+    guard cut > log.lastSequence else { return try replay(log, cut) }
+    // The host lost the end of the log, all of which is committed. New records must not get the
+    // numbers of those: a fresh log, in the same claim.
+    if let error = beginWriting(root) { throw error }
+    startPusher()
   }
 
   /// A claim of ours without a log: it was moved away, or never begun. The cached bytes may have
@@ -186,7 +192,7 @@ extension Group {
     startPusher()
   }
 
-  private func replay(_ entry: LogEntry, _ state: inout State) throws(LocalError) {
+  func replay(_ entry: LogEntry, _ state: inout State) throws(LocalError) {
     switch entry.record {
     case .names(let changes):
       for change in changes {

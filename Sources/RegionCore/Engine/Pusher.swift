@@ -22,10 +22,10 @@ extension Group {
       case nil: return
       case .wait(let limit): await pushSignal.wait(upTo: limit, on: engine)
       case .commit:
-        if await commitAndCheckpoint() {
-          backoff.reset()
-        } else {
-          await engine.clock.sleep(for: backoff.next())
+        switch await commitAndCheckpoint() {
+        case .done: backoff.reset()
+        case .again: await engine.clock.sleep(for: backoff.next())
+        case .over: return
         }
       case .release:
         if await releaseOrResume() { return }
@@ -43,11 +43,17 @@ extension Group {
       state.role = released ? .follower : .writer
       return (waiters, released)
     }
+    guard released else {
+      for waiter in waiters { waiter(nil) }
+      return isDone
+    }
+    claimAgain(waiters)
+    return isDone
+  }
+
+  /// Claims for those who came while the claim was given back or found gone.
+  func claimAgain(_ waiters: [@Sendable (RegionError?) -> Void]) {
     for waiter in waiters {
-      guard released else {
-        waiter(nil)
-        continue
-      }
       engine.executor.spawn {
         do throws(RegionError) {
           try await self.claim()
@@ -57,36 +63,47 @@ extension Group {
         }
       }
     }
-    return isDone
   }
 
-  /// Returns whether it worked; false is to be tried again later.
-  private func commitAndCheckpoint() async -> Bool {
+  /// How a push ended.
+  private enum PushEnd {
+    case done
+    /// To be tried again later.
+    case again
+    /// This daemon does not write the group any more.
+    case over
+  }
+
+  private func commitAndCheckpoint() async -> PushEnd {
     do throws(PushError) {
       try await finishPendingSwap()
       // A root has room for one more commit, or there is none before a checkpoint.
       if needsCheckpointFirst { try await checkpoint() }
       try await commitOnce()
       if needsCheckpoint { try await checkpoint() }
-      return true
+      return .done
     } catch {
       switch error {
-      case .lost(let root): loseClaim(to: root)
+      case .lost(let root, let etag):
+        if isPredecessor(root) { return await adoptPredecessor(root, etag) ? .done : .again }
+        loseClaim(to: root)
+        return .over
       case .remote(let error):
         state.withLock { $0.lastError = "\(error)" }
         engine.log(.warning, "push of group \(id) will be tried again: \(error)")
+        return .again
       case .local(let error):
         state.withLock { stop(.io, reason: "the log cannot be read: \(error)", &$0) }
       case .format(let error):
         state.withLock { stop(.io, reason: "a change cannot be encoded: \(error)", &$0) }
       }
-      return false
+      return .over
     }
   }
 
   /// Why a push did not get through.
   enum PushError: Error {
-    case lost(Root)
+    case lost(Root, ETag)
     case remote(RemoteError)
     case local(LocalError)
     case format(FormatError)
@@ -128,7 +145,13 @@ extension Group {
       try await objects.swapRoot(from: old, etag, to: pending.root)
     }
     switch result {
-    case .lost(let root): throw .lost(root)
+    case .lost(let root, let current):
+      // Done, not acknowledged, and taken over since: what it committed is committed.
+      if pending.root.commit != old.commit, root.contains(pending.root.commit) {
+        pending.finish(current)
+        state.withLock { $0.pendingSwap = nil }
+      }
+      throw .lost(root, current)
     case .done(let etag):
       pending.finish(etag)
       state.withLock { $0.pendingSwap = nil }
@@ -153,6 +176,7 @@ extension Group {
       }
       state.before = before
       state.sealed = recipe
+      state.sealedEntries = entries
       state.push.noteSealed(
         bytes: recipe.logBytes, byFile: recipe.logBytesByFile, rest: !log.entries.isEmpty,
         at: engine.clock.now)
@@ -223,6 +247,7 @@ extension Group {
       state.root = root
       state.etag = etag
       state.sealed = nil
+      state.sealedEntries = []
       state.lastCommitAt = root.committedAt
       for table in tables {
         map.apply(table, keeping: state.orphans)
@@ -249,14 +274,22 @@ extension Group {
   }
 }
 
-/// Waits that double, from 100 ms to 10 s.
+/// Waits that double, up to 10 s, each shortened by up to a half at random: hosts that failed
+/// together do not come back together.
 struct Backoff {
-  private var current = Duration.milliseconds(100)
+  private let first: Duration
+  private var current: Duration
+
+  init(first: Duration = .milliseconds(100)) {
+    self.first = first
+    current = first
+  }
 
   mutating func next() -> Duration {
     defer { current = min(current * 2, .seconds(10)) }
-    return current
+    let half = UInt64(current.wholeNanoseconds / 2)
+    return .nanoseconds(half + UInt64.random(in: 0...half))
   }
 
-  mutating func reset() { current = .milliseconds(100) }
+  mutating func reset() { current = first }
 }

@@ -21,6 +21,11 @@ public enum ObjectKeys {
   /// `mounts/<id>`: the heartbeat of a live mount.
   public static func mounts(_ id: WriterID) -> ObjectKey { ObjectKey(composed: "mounts/\(id)") }
 
+  /// `g/<uuid>/fenced/<epoch>-<nonce>`: the root from which a claim was taken over.
+  public static func fenced(_ group: GroupID, _ epoch: Epoch, _ nonce: Nonce) -> ObjectKey {
+    ObjectKey(composed: fencedPrefix(of: group) + "\(epoch)-\(nonce)")
+  }
+
   /// `deleted/<uuid>`: says that a group is gone and its objects may go.
   public static func deleted(_ group: GroupID) -> ObjectKey {
     ObjectKey(composed: "deleted/\(group)")
@@ -30,12 +35,15 @@ public enum ObjectKeys {
   public static func segmentPrefix(of group: GroupID) -> String { "g/\(group)/seg/" }
   /// What the keys of a group's checkpoints begin with.
   public static func mapPrefix(of group: GroupID) -> String { "g/\(group)/map/" }
+  /// What the keys of a group's roots begin with from which claims were taken over.
+  public static func fencedPrefix(of group: GroupID) -> String { "g/\(group)/fenced/" }
   /// What the keys made by `deleted` begin with.
   public static let deletedPrefix = "deleted/"
   /// What the keys made by `mounts` begin with.
   public static let mountsPrefix = "mounts/"
 
-  /// The object whose segment or checkpoint key begins with `prefix` (`segmentPrefix`, `mapPrefix`);
+  /// The object whose segment or checkpoint key begins with `prefix` (`segmentPrefix`, `mapPrefix`,
+  /// `fencedPrefix`);
   /// nil for any other key and for other spellings.
   public static func object(of key: ObjectKey, prefix: String) -> ObjectID? {
     guard let name = rest(of: key, after: prefix) else { return nil }

@@ -129,22 +129,6 @@ struct GroupCache: Sendable {
   func setLineage(_ lineage: Lineage) throws(LocalError) {
     try LocalDirectory.replaceFile(lineagePath, with: Array(lineage.text.utf8))
   }
-
-  /// Moves the log's files out of the way, to a directory named by the log; they are kept until a
-  /// person decides. Returns where to.
-  func setLogAside(_ log: LogID) throws(LocalError) -> String {
-    let target = asideDirectory + "/\(log)"
-    try LocalDirectory.create(target)
-    for name in try LocalDirectory.names(in: logDirectory) {
-      let from = logDirectory + "/" + name
-      if unsafe rename(from, target + "/" + name) != 0 {
-        throw LocalError("rename", path: from, code: errno)
-      }
-    }
-    try LocalDirectory.sync(target)
-    try LocalDirectory.sync(logDirectory)
-    return target
-  }
 }
 
 /// What of a cached file agrees with the commit that the map shows.

@@ -27,6 +27,7 @@ extension WriteLog {
   /// file is cut off and the cut synced; damage in an earlier file throws.
   static func recover(in directory: String) throws(LogRecoveryError) -> RecoveredLog? {
     let names = try local { () throws(LocalError) in try LocalDirectory.names(in: directory) }
+      .filter(isLogFile)
     var log: WriteLog?
     var torn: UInt64 = 0
     for (position, name) in names.enumerated() {

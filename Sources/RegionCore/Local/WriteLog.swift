@@ -182,6 +182,12 @@ final class WriteLog {
         end: UInt64(LogCodec.fileHeaderLength)))
   }
 
+  /// Whether a file's name is one that `name` makes.
+  static func isLogFile(_ name: String) -> Bool {
+    let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+    return parts.count == 2 && LogID(parts[0]) != nil && parts[1].count == 10
+  }
+
   /// `<log>.<index, 10 digits>`: names sort in order of index.
   static func name(_ log: LogID, _ index: UInt32) -> String {
     let digits = String(index)

@@ -170,7 +170,11 @@ public final class GroupCatalogue: Sendable {
 
   /// Removes all objects of a group that lost its name, then the note.
   public func purge(_ group: GroupID) async throws(RemoteError) {
-    for prefix in [ObjectKeys.segmentPrefix(of: group), ObjectKeys.mapPrefix(of: group)] {
+    let prefixes = [
+      ObjectKeys.segmentPrefix(of: group), ObjectKeys.mapPrefix(of: group),
+      ObjectKeys.fencedPrefix(of: group),
+    ]
+    for prefix in prefixes {
       var token: String?
       repeat {
         let from = token

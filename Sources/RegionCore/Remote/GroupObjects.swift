@@ -152,26 +152,30 @@ final class GroupObjects: Sendable {
   enum SwapResult {
     /// The root is ours now (or was, and history shows it).
     case done(ETag)
-    /// Somebody else's epoch: our claim is gone.
-    case lost(Root)
+    /// The root is another one: a higher epoch, or what a former daemon of this cache had under way.
+    case lost(Root, ETag)
   }
 
   /// Replaces the root by compare-and-swap, never believing a refusal or silence blindly: it reads
-  /// back, and repeats the same bytes while the old root is still there. Throws only when the store
-  /// cannot be asked.
+  /// back, and repeats the same bytes while the old root is still there, ever less often. Throws when
+  /// the store cannot be asked, or takes no PUT for as long as a fault may wait.
   func swapRoot(
     from old: Root, _ etag: ETag, to new: Root
   ) async throws(RemoteError) -> SwapResult {
     let body = IOBuffer(
       try parsing(rootKey) { () throws(FormatError) in try RootCodec.encode(new) })
     var etag = etag
+    var backoff = Backoff(first: .milliseconds(50))
+    let start = engine.clock.now
     while true {
+      let failure: StoreError
       do {
         return .done(
           try await engine.store.put(rootKey, body, condition: .matches(etag), priority: .demand))
       } catch {
         guard Self.isUndecided(error.kind) else { throw .store(error) }
         engine.log(.info, "\(error.description): reading the root back")
+        failure = error
       }
       let (current, currentTag) = try await root()
       if current == new { return .done(currentTag) }
@@ -179,10 +183,12 @@ final class GroupObjects: Sendable {
       // can have written since.
       var held = current
       if current.claim == .free { (held.claim, held.holder) = (old.claim, old.holder) }
-      if held != old { return .lost(current) }
+      if held != old { return .lost(current, currentTag) }
       // Still the old root: the attempt did not happen. The same bytes may be sent again.
       etag = currentTag
-      await engine.clock.sleep(for: .milliseconds(50))
+      let waited = engine.clock.now.since(start)
+      guard waited < engine.settings.faultTimeout else { throw .store(failure) }
+      await engine.clock.sleep(for: backoff.next())
     }
   }
 

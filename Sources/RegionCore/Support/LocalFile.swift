@@ -221,6 +221,11 @@ public enum LocalDirectory {
     }
   }
 
+  /// `rename(2)`.
+  static func move(_ path: String, to new: String) throws(LocalError) {
+    if unsafe rename(path, new) != 0 { throw LocalError("rename", path: path, code: errno) }
+  }
+
   /// Removes a directory with all that is in it; absent is success.
   public static func removeTree(_ path: String) throws(LocalError) {
     var status = stat()

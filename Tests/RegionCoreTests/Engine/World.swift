@@ -11,7 +11,7 @@ final class Flag: Sendable {
 }
 
 /// A store and some hosts.
-final class World {
+final class World: Sendable {
   let store: any ObjectStore = MemoryStore()
   let scratch: Scratch
 
