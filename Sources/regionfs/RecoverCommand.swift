@@ -71,9 +71,11 @@ struct RecoverCommand: ParsableCommand {
       return ProgressDisplay.write(
         json ? try listing.json() : listing.text, to: STDOUT_FILENO)
     }
+    // A daemon that lives may be about to set something aside: its directory is asked for first.
+    let early = try directories.count == 1 ? lockedIfUsed(directories[0]) : nil
     let (directory, aside) = try chosen(in: directories)
     if discard, !yes { try ask(aside) }
-    let cache = try locked(directory)
+    let cache = try early ?? locked(directory)
     defer { withExtendedLifetime(cache) {} }
     if let save, let name = FileName(save) {
       try self.save(aside, as: name, cache, configuration)
@@ -148,6 +150,16 @@ struct RecoverCommand: ParsableCommand {
           + meant.map { "\($0.1.log)" }.joined(separator: " "), code: ExitStatus.usage)
     }
     return one
+  }
+
+  /// The lock of a cache directory; nil where none is, and none shall be made.
+  private func lockedIfUsed(_ directory: String) throws -> CacheDirectory? {
+    do throws(LocalError) {
+      guard try SetAsideLog.isCacheDirectory(directory) else { return nil }
+    } catch {
+      throw fail(HumanText.printable("\(error)"), code: ExitStatus.system)
+    }
+    return try locked(directory)
   }
 
   private func locked(_ directory: String) throws -> CacheDirectory {

@@ -68,6 +68,14 @@ final class ScriptedDaemon: ControlHandler {
     (["umount", "/nonexistent/mountpoint"], 32, "not mounted"),
     (["unmount", "/proc"], 32, "not a regionfs mount"),
     (["sync", "/"], 32, "not on a regionfs mount"),
+    (["takeover", "/"], 32, "not on a regionfs mount"),
+    (["recover", "--save", "x"], 1, "STORE"),
+    (["recover", "file:///s", "--save", "a/b"], 1, "name"),
+    (["recover", "memory:", "--save", "x", "--discard"], 1, "exclude"),
+    (
+      ["recover", "-o", "cache_dir=/nonexistent", "--discard", "--yes"], 32, "nothing is set aside"
+    ),
+    (["recover", "-o", "cache_dri=/x"], 1, "cache_dir"),
     (["mount", "-f", "memory:", "/m", "-o", "log=/nonexistent/log"], 2, "/nonexistent/log"),
     (["mount", "memory:", "/m", "-o", "log=/nonexistent/log"], 2, "/nonexistent/log"),
   ])

@@ -46,13 +46,22 @@ import Testing
       "Two writers never both commit to one group.",
       "OwnershipTests.swift/aSecondWriterIsRefusedUntilTheFirstIsGone",
       "PromiseTests.swift/aWriterThatWasTakenOverStopsAndKeepsItsChanges",
+      "RaceTests.swift/aWriterHeldUpAtAnyRequestNeverCommitsAfterItsSuccessor",
       "StoreRaceTests.swift/exactlyOneSwaps"),
     Promise(
-      "A claim ends when it is given back or taken over with -o takeover, never because time has passed.",
-      "OwnershipTests.swift/theWriterOfADeadHostKeepsItsClaim"),
+      "Where another mount holds the claim, opening for writing fails with EBUSY and a line in the log that names the holder.",
+      "RecoverCommandTests.swift/theSecondWriterIsToldWhoHoldsTheClaim"),
+    Promise(
+      "A claim ends when it is given back or taken over, with -o takeover or regionfs takeover, never because time has passed.",
+      "OwnershipTests.swift/theWriterOfADeadHostKeepsItsClaim",
+      "RecoverCommandTests.swift/whatALoserHadNotCommittedIsSavedOrDiscarded"),
     Promise(
       "A writer whose claim was taken over gets ESTALE for every further change, can still read, and keeps its uncommitted changes in its cache.",
       "PromiseTests.swift/aWriterThatWasTakenOverStopsAndKeepsItsChanges"),
+    Promise(
+      "What a writer had not committed when it lost its claim stays in its cache until regionfs recover saves it as a new group or discards it.",
+      "RecoverCommandTests.swift/whatALoserHadNotCommittedIsSavedOrDiscarded",
+      "TakeoverTests.swift/whatTheLoserHadNotCommittedIsSavedAsAGroup"),
     Promise(
       "A mapping that is dirtied and never msynced is committed all the same, within push_interval plus the upload.",
       "MappingTests.swift/anUnsyncedMappingIsCommittedWithinThePushInterval"),

@@ -70,7 +70,8 @@ public struct AsideSaver: Sendable {
         objects, root, ETag(""), tree.namespace, scratch + "/old", bootID)
       group.map.reset(to: tree.index, tables: tree.tables)
     } catch {
-      throw RecoveryError("cannot read commit \(root.commit.number) of group \(aside.group): \(error)")
+      throw RecoveryError(
+        "cannot read commit \(root.commit.number) of group \(aside.group): \(error)")
     }
     try local { () throws(LocalError) in
       try group.state.withLock { (state) throws(LocalError) in
@@ -192,7 +193,8 @@ public struct AsideSaver: Sendable {
 
   private func checkIsFree(_ name: FileName) async throws(RecoveryError) {
     let catalogue = GroupCatalogue(engine: engine)
-    let known = try await remote { () async throws(RemoteError) in try await catalogue.record(name) }
+    let known = try await remote { () async throws(RemoteError) in try await catalogue.record(name)
+    }
     if known != nil { throw RecoveryError("there is a \(name) in \(engine.store.address) already") }
   }
 
@@ -203,7 +205,8 @@ public struct AsideSaver: Sendable {
     let etag = try await remote { () async throws(RemoteError) in try await catalogue.add(record) }
     guard etag == nil else { return }
     // Perhaps it was this name whose acknowledgement was lost.
-    let there = try await remote { () async throws(RemoteError) in try await catalogue.record(name) }
+    let there = try await remote { () async throws(RemoteError) in try await catalogue.record(name)
+    }
     guard there?.record.group != group.id else { return }
     try await remote { () async throws(RemoteError) in try await catalogue.purge(group.id) }
     throw RecoveryError("somebody made a \(name) in \(engine.store.address) meanwhile")

@@ -37,7 +37,9 @@ extension Group {
       case .success(.done): continuation.resume(returning: nil)
       case .success(.wait): break
       case .success(.start):
-        engine.executor.spawn { self.endClaim(await self.attemptClaim(takeover || self.engine.settings.takeover)) }
+        engine.executor.spawn {
+          self.endClaim(await self.attemptClaim(takeover || self.engine.settings.takeover))
+        }
       }
     }
     if let result { throw result }

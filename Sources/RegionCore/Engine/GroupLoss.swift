@@ -41,7 +41,9 @@ extension Group {
     return true
   }
 
-  private typealias Adopted = (ready: [@Sendable (RegionError?) -> Void], room: [@Sendable () -> Void])
+  private typealias Adopted = (
+    ready: [@Sendable (RegionError?) -> Void], room: [@Sendable () -> Void]
+  )
 
   private func adopt(
     _ tree: TreeLoader.Tree, of root: Root, _ etag: ETag, _ state: inout State

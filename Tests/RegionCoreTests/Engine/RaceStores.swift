@@ -4,7 +4,7 @@ import Testing
 @testable import RegionCore
 
 /// Notes every root that the store takes, and so the history as it happened.
-final class RootWitness: ObjectStore {
+final class RaceWitness: ObjectStore {
   private let inner: any ObjectStore
   private let roots = Lock<[GroupID: [Root]]>([:])
 

@@ -8,11 +8,11 @@ import Testing
 /// number, and what the loser had not committed can be saved.
 @Suite struct RaceTests: Sendable {
   private let world: World
-  private let witness: RootWitness
+  private let witness: RaceWitness
 
   init() throws {
     world = try World()
-    witness = RootWitness(world.store)
+    witness = RaceWitness(world.store)
   }
 
   private func host(_ number: Int, _ store: any ObjectStore) throws -> Daemon {

@@ -43,13 +43,16 @@ import Testing
     let other = try world.host(2)
     let second = try await other.load(first.id)
     await #expect(throws: RegionError.busy(holder: "alpha:/mnt")) { try await second.claim() }
-    #expect(other.lines.withLock { $0.last }?.contains("alpha:/mnt writes it (it has left no") == true)
+    #expect(
+      other.lines.withLock { $0.last }?.contains("alpha:/mnt writes it (it has left no") == true)
     await MountRecords(engine: daemon.engine).beat()
     await #expect(throws: RegionError.busy(holder: "alpha:/mnt")) { try await second.claim() }
     let line = try #require(other.lines.withLock { $0.last })
-    #expect(line.contains("alpha:/mnt writes it (last seen ") && line.contains(" ago at alpha:/mnt)"))
+    #expect(
+      line.contains("alpha:/mnt writes it (last seen ") && line.contains(" ago at alpha:/mnt)"))
     await MountRecords(engine: daemon.engine).remove()
-    #expect(await MountRecords(engine: other.engine).words(daemon.engine.writer).contains("no sign"))
+    #expect(
+      await MountRecords(engine: other.engine).words(daemon.engine.writer).contains("no sign"))
   }
 
   @Test func aHeartbeatThatLiesIsOnlyWords() async throws {
@@ -175,7 +178,8 @@ import Testing
     #expect(group != first.id)
     #expect(try await saved("saved", again) == expected)
     #expect(try SetAsideLog.all(in: again.cache).isEmpty)
-    #expect(try await world.store.list(prefix: "g/\(first.id)/fenced/", from: nil, limit: 9).keys == [])
+    #expect(
+      try await world.store.list(prefix: "g/\(first.id)/fenced/", from: nil, limit: 9).keys == [])
     #expect(!(try LocalDirectory.names(in: again.cache).contains("recovering")))
     // The name is taken now.
     await #expect(throws: RecoveryError.self) { try await saver(again).save(aside, as: name) }
@@ -241,7 +245,8 @@ import Testing
     let aside = try #require(try SetAsideLog.all(in: again.cache).first)
     try await saver(again).discard(aside)
     #expect(try SetAsideLog.all(in: again.cache).isEmpty)
-    #expect(try await world.store.list(prefix: "g/\(first.id)/fenced/", from: nil, limit: 9).keys == [])
+    #expect(
+      try await world.store.list(prefix: "g/\(first.id)/fenced/", from: nil, limit: 9).keys == [])
   }
 
   @Test func oldCheckpointsStayWhileSomebodyMayNeedThem() async throws {
