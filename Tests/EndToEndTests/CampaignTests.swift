@@ -46,5 +46,10 @@ extension EndToEnd {
         ["--store", "s3", "--database", "sqlite-persist-full,rocksdb-sync", "--rounds", "2"]
           + ["--longest", "0.8", "--seed", "9"])
     }
+
+    @Test(arguments: StoreKind.allCases)
+    func twoDaemonsStoppedAtRandomNeverBothCommit(_ kind: StoreKind) throws {
+      try torture("race", ["--store", kind.rawValue, "--rounds", "3", "--seed", "900000"])
+    }
   }
 }

@@ -148,6 +148,9 @@ final class GroupObjects: Sendable {
     }
   }
 
+  /// One slow answer alone is no reason to give a swap up.
+  private static let leastSwapAttempts = 4
+
   /// What became of an attempt to replace the root.
   enum SwapResult {
     /// The root is ours now (or was, and history shows it).
@@ -167,7 +170,9 @@ final class GroupObjects: Sendable {
     var etag = etag
     var backoff = Backoff(first: .milliseconds(50))
     let start = engine.clock.now
+    var attempts = 0
     while true {
+      attempts += 1
       let failure: StoreError
       do {
         return .done(
@@ -187,7 +192,9 @@ final class GroupObjects: Sendable {
       // Still the old root: the attempt did not happen. The same bytes may be sent again.
       etag = currentTag
       let waited = engine.clock.now.since(start)
-      guard waited < engine.settings.faultTimeout else { throw .store(failure) }
+      guard attempts < Self.leastSwapAttempts || waited < engine.settings.faultTimeout else {
+        throw .store(failure)
+      }
       await engine.clock.sleep(for: backoff.next())
     }
   }

@@ -37,10 +37,11 @@ import Testing
   }
 
   @Test func theMessageNamesTheHolderAndWhenItWasSeen() async throws {
-    let daemon = try world.host(1) { $0.holder = "alpha:/mnt" }
+    let clock = QuickClock()
+    let daemon = try world.host(1, clock: clock) { $0.holder = "alpha:/mnt" }
     let first = try await daemon.create()
     try await first.committed()
-    let other = try world.host(2)
+    let other = try world.host(2, clock: clock)
     let second = try await other.load(first.id)
     await #expect(throws: RegionError.busy(holder: "alpha:/mnt")) { try await second.claim() }
     #expect(
