@@ -153,7 +153,7 @@ public struct GroupImport: Sendable {
     }
     switch result {
     case .done(let etag): (root, self.etag) = (new, etag)
-    case .lost(let current): throw .remote(.claimLost(holder: current.holder))
+    case .lost(let current, _): throw .remote(.claimLost(holder: current.holder))
     }
   }
 
@@ -264,7 +264,7 @@ extension GroupObjects {
     new.epoch += 1
     new.claim = .held(engine.writer)
     new.holder = engine.settings.holder
-    if case .lost(let current) = try await swapRoot(from: old, etag, to: new) {
+    if case .lost(let current, _) = try await swapRoot(from: old, etag, to: new) {
       throw .heldByOther(holder: current.holder)
     }
   }

@@ -291,10 +291,18 @@ extension Region {
     let buffer = IOBuffer(capacity: range.count)
     while true {
       try await pulled(range)
-      switch unsafe readData(range.lowerBound, into: buffer.memory.prefixBytes(range.count)) {
+      let memory = unsafe buffer.memory.prefixBytes(range.count)
+      var result = unsafe readPresent(range.lowerBound, into: memory)
+      if case .missed = result { result = unsafe readData(range.lowerBound, into: memory) }
+      switch result {
       case .bytes(let count):
         guard count == range.count else { throw .io }
         buffer.count = count
+        return buffer
+      case .lent(let loan):
+        unsafe buffer.append(loan.bytes)
+        giveBack(loan)
+        guard buffer.count == range.count else { throw .io }
         return buffer
       case .missed: continue
       case .failed(let error):
