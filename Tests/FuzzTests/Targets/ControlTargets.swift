@@ -130,6 +130,7 @@ private struct QuickHandler: ControlHandler {
     guard path == nil || path == "a" else { throw ControlError(.notFound, path ?? "") }
     _ = progress(SyncProgress(remainingBytes: 1, rateBytesPerSecond: .nan))
   }
+  func takeOver(path: String) throws(ControlError) -> String { "taken" }
   func drain(progress: (SyncProgress) -> Bool) throws(ControlError) {}
   func requestShutdown() throws(ControlError) {}
   func setLogLevel(_ level: String) throws(ControlError) {
