@@ -23,7 +23,7 @@ import Testing
 
   @Test func thereAreMessages() {
     #expect(Self.messages.count > 40)
-    #expect(Self.sources.contains("regionfs"))
+    #expect(Self.sources.utf8.count > 100_000)
   }
 
   @Test(arguments: messages)
@@ -31,7 +31,10 @@ import Testing
     let fixed = message.split(separator: "…").map { $0.trimmingCharacters(in: .whitespaces) }
       .filter { $0.count >= 3 }
     #expect(!fixed.isEmpty)
-    for part in fixed { #expect(Self.sources.contains(part), "\(part)") }
+    for part in fixed {
+      let isThere = Self.sources.contains(part)  // Not inside #expect, which would print them all.
+      #expect(isThere, "\(part)")
+    }
   }
 
   /// What the store's advice says must be explained.

@@ -185,8 +185,9 @@ final class LogDirectory: Sendable {
         try LocalDirectory.removeFile(path + "/" + name)
       }
       for (index, bytes) in files.enumerated() {
-        try LocalFile(path: path + "/log.000000000\(index)", flags: O_RDWR | O_CREAT)
-          .write(bytes, at: 0)
+        // Only names of this form count as files of a log.
+        let name = WriteLog.name(.zero, UInt32(index))
+        try LocalFile(path: path + "/" + name, flags: O_RDWR | O_CREAT).write(bytes, at: 0)
       }
     } catch {
       throw FuzzFinding("\(error)")
