@@ -98,11 +98,15 @@ enum StoreAdvice {
 /// Whether a store honours conditional writes: asked by racing two of them.
 enum ConditionalWriteProbe {
   /// Rounds that may end without an answer to the question: a busy store, a broken connection, an
-  /// acknowledgement that was lost.
-  private static let rounds = 12
+  /// acknowledgement that was lost. Where one request in three fails, so do three rounds in four.
+  private static let rounds = 48
+  /// Rounds in a row in which not even the first request was answered: the store is down.
+  private static let silentRounds = 12
 
   private enum Finding {
     case honoured, ignored
+    /// Nothing was written; the error that is why, or none if the answer may have been lost.
+    case silent(StoreError?)
     /// Nothing can be concluded; the error, if that is why.
     case unclear(StoreError?)
   }
@@ -110,7 +114,8 @@ enum ConditionalWriteProbe {
   /// Throws if the store does not honour them, or cannot be asked.
   static func check(_ store: any ObjectStore, clock: any EngineClock) async throws(StackError) {
     var last: StoreError?
-    for round in 0..<rounds {
+    var silence = 0
+    for round in 0..<rounds where silence < silentRounds {
       guard let key = ObjectKey("mounts/probe-\(Random128.random())") else {
         throw StackError("no name for the probe")
       }
@@ -119,11 +124,18 @@ enum ConditionalWriteProbe {
       switch finding {
       case .honoured: return
       case .ignored: throw StackError(refusal(store.address))
-      case .unclear(let error?) where !error.isRetryable:
+      case .silent(let error?) where !error.isRetryable,
+        .unclear(let error?) where !error.isRetryable:
         throw StackError(StoreAdvice.line(for: error))
-      case .unclear(let error): last = error ?? last
+      case .silent(let error):
+        silence += 1
+        last = error ?? last
+      case .unclear(let error):
+        silence = 0
+        last = error ?? last
       }
-      await clock.sleep(for: .milliseconds(50 << min(round, 5)))
+      // Silence waits longer each time, a store that answers is asked again soon.
+      await clock.sleep(for: .milliseconds(50 << min(silence, 5)))
     }
     throw StackError(
       last.map { StoreAdvice.line(for: $0) }
@@ -141,7 +153,7 @@ enum ConditionalWriteProbe {
     } catch {
       // A refusal can only be our own PUT's, whose answer was lost and which was sent again.
       let isRefusal = error.kind == .preconditionFailed || error.kind == .conflict
-      return .unclear(isRefusal ? nil : error)
+      return .silent(isRefusal ? nil : error)
     }
     async let first = attempt(store, key, .matches(etag))
     async let second = attempt(store, key, .matches(etag))
