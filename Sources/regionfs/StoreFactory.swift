@@ -115,7 +115,7 @@ enum ConditionalWriteProbe {
   static func check(_ store: any ObjectStore, clock: any EngineClock) async throws(StackError) {
     var last: StoreError?
     var silence = 0
-    for round in 0..<rounds where silence < silentRounds {
+    for _ in 0..<rounds where silence < silentRounds {
       guard let key = ObjectKey("mounts/probe-\(Random128.random())") else {
         throw StackError("no name for the probe")
       }
