@@ -52,8 +52,10 @@ extension FuzzTarget {
       bytes = join(files)
     }
   ) { bytes throws(FuzzFinding) in
-    let directory = LogDirectory.shared
-    try directory.fill(split(bytes))
+    try LogDirectory.shared.filled(with: split(bytes), isRecoveredTwice)
+  }
+
+  private static func isRecoveredTwice(in directory: LogDirectory) throws(FuzzFinding) -> Bool {
     guard let first = try recovered(in: directory) else { return false }
     // A torn tail is gone now; all else must be as it was.
     guard let second = try recovered(in: directory) else {
@@ -166,6 +168,7 @@ extension FuzzTarget {
 final class LogDirectory: Sendable {
   static let shared = LogDirectory()
   let path: String
+  private let turn = Lock(())
 
   private init() {
     let base = Environment.all["REGIONFS_FUZZ_DIRECTORY"] ?? "/tmp"
@@ -178,8 +181,17 @@ final class LogDirectory: Sendable {
     atexit { try? LocalDirectory.removeTree(LogDirectory.shared.path) }
   }
 
-  /// Puts these files, and no others, into it.
-  func fill(_ files: [[UInt8]]) throws(FuzzFinding) {
+  /// Calls `body` while these files, and no others, are in it. Tests run side by side.
+  func filled(
+    with files: [[UInt8]], _ body: (LogDirectory) throws(FuzzFinding) -> Bool
+  ) throws(FuzzFinding) -> Bool {
+    try turn.withLock { (_) throws(FuzzFinding) in
+      try fill(files)
+      return try body(self)
+    }
+  }
+
+  private func fill(_ files: [[UInt8]]) throws(FuzzFinding) {
     do throws(LocalError) {
       for name in try LocalDirectory.names(in: path) {
         try LocalDirectory.removeFile(path + "/" + name)
