@@ -73,12 +73,7 @@ struct MountCommand: ParsableCommand {
   /// The command line with what the configuration files add.
   private func parsed() throws(ExitCode) -> MountConfiguration {
     let context = OptionContext.current
-    let resolution: Configuration.Resolution
-    do throws(ConfigProblem) {
-      resolution = try Configuration.current(context).resolve(store)
-    } catch {
-      throw fail(HumanText.printable(error.description), code: ExitStatus.usage)
-    }
+    let resolution = try Configuration.resolved(store, context)
     do throws(OptionError) {
       var configuration = try MountConfiguration(
         store: resolution.url, mountpoint: mountpoint, options: resolution.options + options,

@@ -4,19 +4,6 @@ import Testing
 extension EndToEnd {
   /// Promises of docs/SEMANTICS.md that no other suite proves on its way.
   @Suite(.serialized) struct PromiseTests {
-    private func shell(_ script: String) throws -> ProcessResult {
-      try ChildProcess.run(["sh", "-c", script])
-    }
-
-    /// Waits until `condition` holds.
-    private func eventually(_ what: String, _ condition: () throws -> Bool) throws {
-      let deadline = ContinuousClock.now + .seconds(30)
-      while try !condition() {
-        try #require(ContinuousClock.now < deadline, "\(what): not after 30 s")
-        ChildProcess.pause(.milliseconds(100))
-      }
-    }
-
     @Test func aWriterThatWasTakenOverStopsAndKeepsItsChanges() async throws {
       let store = try await TestStore(.directory)
       let pattern = ["--pages", "200", "--seed", "1"]

@@ -12,18 +12,6 @@ extension EndToEnd {
         [Products.path("regionfs")] + arguments, environment: environment, timeout: .seconds(120))
     }
 
-    private func shell(_ script: String) throws -> ProcessResult {
-      try ChildProcess.run(["sh", "-c", script])
-    }
-
-    private func eventually(_ what: String, _ condition: () throws -> Bool) throws {
-      let deadline = ContinuousClock.now + .seconds(30)
-      while try !condition() {
-        try #require(ContinuousClock.now < deadline, "\(what): not after 30 s")
-        ChildProcess.pause(.milliseconds(100))
-      }
-    }
-
     @Test func theSecondWriterIsToldWhoHoldsTheClaim() async throws {
       let store = try await TestStore(.directory)
       let path = String(store.address.dropFirst("file://".count))

@@ -186,14 +186,7 @@ public struct GroupImport: Sendable {
       try await objects.create(objects.mapKey(built.reference.object), built.body)
     }
     var new = root
-    if let old = root.checkpoint, !built.index.refers(to: old.object) {
-      new.pendingDeletion = Array(
-        (root.pendingDeletion + [
-          Root.PendingDeletion(isSegment: false, object: old.object, droppedAt: engine.clock.wall)
-        ]).suffix(Limits.pendingDeletions))
-    }
-    new.checkpoint = built.reference
-    new.tail = []
+    new.install(built.reference, index: built.index, at: engine.clock.wall)
     try await swap(to: new)
     map.rebase(to: built.index, later: [], keeping: [])
   }

@@ -24,13 +24,7 @@ public struct StoredGroup: Sendable {
     let (root, _) = try await objects.root()
     let tree = try await TreeLoader(objects: objects).load(root)
     var namespace = tree.namespace
-    if namespace[Namespace.top] == nil {
-      namespace.apply(
-        .set(
-          Inode(
-            id: Namespace.top, parent: 0, name: nil, kind: kind,
-            mode: kind == .directory ? 0o700 : 0o600, uid: 0, gid: 0, time: root.committedAt)))
-    }
+    namespace.addMissingTop(kind, at: root.committedAt)
     let map = RemoteMap(objects: objects, geometry: root.geometry)
     map.reset(to: tree.index, tables: tree.tables)
     return StoredGroup(

@@ -46,14 +46,7 @@ extension Group {
       try await objects.create(objects.mapKey(built.reference.object), built.body)
     })
     var new = root
-    if let old = root.checkpoint, !built.index.refers(to: old.object) {
-      new.pendingDeletion = Array(
-        (root.pendingDeletion + [
-          Root.PendingDeletion(isSegment: false, object: old.object, droppedAt: engine.clock.wall)
-        ]).suffix(Limits.pendingDeletions))
-    }
-    new.checkpoint = built.reference
-    new.tail = []
+    new.install(built.reference, index: built.index, at: engine.clock.wall)
     let committed = new
     try await swap(to: committed) { etag in
       self.state.withLock { state in

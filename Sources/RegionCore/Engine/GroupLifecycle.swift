@@ -61,14 +61,7 @@ extension Group {
       let (root, etag) = try await objects.root()
       let tree = try await TreeLoader(objects: objects).load(root)
       var namespace = tree.namespace
-      if namespace[Namespace.top] == nil {
-        // Made, and its maker's first commit never came.
-        namespace.apply(
-          .set(
-            Inode(
-              id: Namespace.top, parent: 0, name: nil, kind: kind,
-              mode: kind == .directory ? 0o700 : 0o600, uid: 0, gid: 0, time: root.committedAt)))
-      }
+      namespace.addMissingTop(kind, at: root.committedAt)
       group = try make(objects, root, etag, namespace, cacheDirectory, bootID)
       group.map.reset(to: tree.index, tables: tree.tables)
       group.state.withLock {

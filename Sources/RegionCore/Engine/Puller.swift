@@ -98,19 +98,11 @@ final class Puller: Sendable {
     _ plan: FetchPlan, _ priority: TransferPriority
   ) async throws(RemoteError) -> [IOBuffer] {
     if plan.fetches.count == 1 { return [try await result(plan.fetches[0], priority).get()] }
-    let results = await withTaskGroup { group in
-      for (index, fetch) in plan.fetches.enumerated() {
-        group.addTask { (index, await self.result(fetch, priority)) }
-      }
-      var results: [Int: Result<IOBuffer, RemoteError>] = [:]
-      for await (index, result) in group { results[index] = result }
-      return results
+    let results = await mapConcurrently(plan.fetches, width: plan.fetches.count) {
+      await self.result($0, priority)
     }
     var buffers: [IOBuffer] = []
-    for index in plan.fetches.indices {
-      guard let result = results[index] else { preconditionFailure("a fetch has no result") }
-      buffers.append(try result.get())
-    }
+    for result in results { buffers.append(try result.get()) }
     return buffers
   }
 

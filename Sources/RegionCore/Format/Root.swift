@@ -133,3 +133,18 @@ public struct Root: Hashable, Sendable {
     clonePins = []
   }
 }
+
+extension Root {
+  /// Puts a checkpoint in the place of the tail and of the one before, which is to be deleted unless
+  /// the new one's `index` still refers to it.
+  mutating func install(
+    _ reference: CheckpointReference, index: CheckpointIndex, at time: Timestamp
+  ) {
+    if let old = checkpoint, !index.refers(to: old.object) {
+      let dropped = PendingDeletion(isSegment: false, object: old.object, droppedAt: time)
+      pendingDeletion = Array((pendingDeletion + [dropped]).suffix(Limits.pendingDeletions))
+    }
+    checkpoint = reference
+    tail = []
+  }
+}

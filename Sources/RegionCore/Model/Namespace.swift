@@ -193,3 +193,15 @@ public struct Namespace: Sendable {
     return .set(directory)
   }
 }
+
+extension Namespace {
+  /// Makes the top of a group that was made and whose maker's first commit never came.
+  mutating func addMissingTop(_ kind: InodeKind, at time: Timestamp) {
+    guard self[Self.top] == nil else { return }
+    apply(
+      .set(
+        Inode(
+          id: Self.top, parent: 0, name: nil, kind: kind,
+          mode: kind == .directory ? 0o700 : 0o600, uid: 0, gid: 0, time: time)))
+  }
+}

@@ -1,8 +1,8 @@
 /// Recognises sequential reading of a region and says what to pull ahead. Pure.
 ///
-/// A stream is two touches of neighbouring chunks. Its window grows fourfold each time the reader reaches
-/// what was pulled last (a mark on that chunk, or a miss), up to a maximum, so that between one and
-/// two windows are always under way.
+/// A stream is two touches of neighbouring chunks. Its window grows fourfold each time the reader
+/// reaches what was pulled last (a mark on that chunk, or a miss), up to a maximum, so that between
+/// one and two windows are always under way.
 struct ReadAhead: Sendable {
   /// What to do: pull `chunks`, and set the mark on `mark`.
   struct Advice: Equatable, Sendable {

@@ -32,12 +32,7 @@ struct StoreArguments: ParsableArguments {
     _ store: String, first: [String] = []
   ) throws(ExitCode) -> (configuration: MountConfiguration, name: String?) {
     let context = OptionContext.current
-    let resolution: Configuration.Resolution
-    do throws(ConfigProblem) {
-      resolution = try Configuration.current(context).resolve(store)
-    } catch {
-      throw fail(HumanText.printable(error.description), code: ExitStatus.usage)
-    }
+    let resolution = try Configuration.resolved(store, context)
     do throws(OptionError) {
       let configuration = try MountConfiguration(
         store: resolution.url, mountpoint: "/", options: first + resolution.options + options,
@@ -136,6 +131,19 @@ extension Configuration {
         path: path, text: String(decoding: bytes, as: UTF8.self), context: context)
     } catch {
       throw ConfigProblem(path: path, cause: "cannot be read: \(error)")
+    }
+  }
+}
+
+extension Configuration {
+  /// What a store's name or address stands for, by the user's configuration files.
+  ///
+  /// - Throws: `ExitCode` after one line on stderr.
+  static func resolved(_ store: String, _ context: OptionContext) throws(ExitCode) -> Resolution {
+    do throws(ConfigProblem) {
+      return try current(context).resolve(store)
+    } catch {
+      throw fail(HumanText.printable(error.description), code: ExitStatus.usage)
     }
   }
 }

@@ -1,0 +1,16 @@
+import RegionTesting
+import Testing
+
+/// Runs a line of shell.
+func shell(_ script: String) throws -> ProcessResult {
+  try ChildProcess.run(["sh", "-c", script])
+}
+
+/// Waits until `condition` holds.
+func eventually(_ what: String, _ condition: () throws -> Bool) throws {
+  let deadline = ContinuousClock.now + .seconds(30)
+  while try !condition() {
+    try #require(ContinuousClock.now < deadline, "\(what): not after 30 s")
+    ChildProcess.pause(.milliseconds(100))
+  }
+}
