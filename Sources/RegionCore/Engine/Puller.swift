@@ -140,6 +140,7 @@ final class Puller: Sendable {
     guard let gaps = region.beginFill(chunk) else { return region.endPull(chunk, error: nil) }
     let first = region.geometry.firstPage(of: chunk)
     do throws(LocalError) {
+      try region.stateFile.declareInUse()
       for gap in gaps {
         let wanted = first + UInt64(gap.lowerBound)..<first + UInt64(gap.upperBound)
         for piece in pieces where piece.pages.overlaps(wanted) {

@@ -99,7 +99,7 @@ extension Group {
     let (references, tables) = try await upload(recipe, old)
     var new = old
     new.history = Array(([old.commit] + old.history).prefix(Limits.rootHistory))
-    new.commit = CommitID(number: old.commit.number + 1, nonce: .random())
+    new.commit = CommitID(number: old.commit.number + 1, nonce: engine.freshID())
     new.committedAt = engine.clock.wall
     let (log, nextFileID, collected) = state.withLock { state in
       defer { state.collected = [] }
@@ -200,7 +200,9 @@ extension Group {
     _ plan: SegmentBuilder.Plan, _ index: Int, _ count: Int, _ builder: SegmentBuilder
   ) async -> Result<SegmentBuilder.Segment, PushError> {
     do throws(SegmentBuilder.BuildError) {
-      let segment = try builder.build(plan, index: index, count: count)
+      let segment = try builder.build(
+        plan, as: ObjectID(epoch: builder.epoch, random: engine.freshID()), index: index,
+        count: count)
       do throws(RemoteError) {
         try await objects.create(objects.segmentKey(segment.object), segment.body)
         return .success(segment)
