@@ -303,6 +303,6 @@ struct TailChanges: Sendable {
   func chunks(of file: FileID, after commit: CommitNumber) -> [ChunkIndex]? {
     guard let ranges = ranges(of: file, after: commit) else { return nil }
     guard ranges.allSatisfy({ $0.count <= 1 << 20 }) else { return nil }
-    return Array(Set(ranges.flatMap { Array($0) }))
+    return Set(ranges.flatMap { Array($0) }).sorted()
   }
 }

@@ -152,7 +152,8 @@ extension Group {
     state.namespace = tree.namespace
     state.generation += 1
     let isContinued = root.history.contains(old.commit)
-    for (file, open) in state.regions where tree.namespace[file] == nil && open.opens == 0 {
+    for (file, open) in state.regions.sorted(by: { $0.key < $1.key })
+    where tree.namespace[file] == nil && open.opens == 0 {
       open.region.close()
       state.regions[file] = nil
     }

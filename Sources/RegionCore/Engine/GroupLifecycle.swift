@@ -149,7 +149,9 @@ extension Group {
         try cache.disk.removeFiles(in: cache.logDirectory)
       } else {
         // The cached bytes have the changes that the group will not have.
-        for file in Set(log.entries.compactMap(\.record.dataFile)) { try cache.remove(file) }
+        for file in Set(log.entries.compactMap(\.record.dataFile)).sorted() {
+          try cache.remove(file)
+        }
         if engine.settings.isReadOnly { return }
         let place = try cache.setLogAside(log.header.log)
         engine.log(

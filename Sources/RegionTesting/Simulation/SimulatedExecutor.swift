@@ -16,6 +16,7 @@ public final class SimulatedExecutor: TaskExecutor {
     var jobs: [UnownedJob] = []
     var random: SplitMix64
     var trace = Trace()
+    var events: [String] = []
     var steps: UInt64 = 0
   }
 
@@ -41,8 +42,17 @@ public final class SimulatedExecutor: TaskExecutor {
   /// Jobs run so far.
   public var steps: UInt64 { state.withLock { $0.steps } }
 
+  /// What was noted so far, to see where two runs part.
+  public var events: [String] { state.withLock { $0.events } }
+
   /// Notes something that happened in the trace.
-  public func note(_ word: UInt64) { state.withLock { $0.trace.add(word) } }
+  public func note(_ event: String, _ word: UInt64 = 0) {
+    state.withLock { state in
+      state.trace.add(event)
+      state.trace.add(word)
+      state.events.append(word == 0 ? event : "\(event) \(word)")
+    }
+  }
 
   /// Runs `body` and everything it starts until it has ended.
   public func run<Value: Sendable>(
@@ -78,7 +88,7 @@ public final class SimulatedExecutor: TaskExecutor {
       return (state.jobs.remove(at: index), isLate)
     }
     if lets, let wait = clock.untilNextWakeup {
-      note(wait.wholeNanoseconds)
+      note("wait", wait.wholeNanoseconds)
       clock.advance(by: wait)
       if job == nil { return true }
     }

@@ -16,16 +16,32 @@ import Testing
     }
   }
 
+  /// Seeds that failed once, kept: so far for what the model itself did wrong (a dead daemon that went
+  /// on, a log of which nothing was left).
+  @Test(arguments: [18, 70, 110, 148, 261, 291] as [UInt64])
+  func aSeedThatFailedOnceAgreesNow(seed: UInt64) {
+    let failure = Self.run(seed).failure
+    #expect(failure == nil, "\(failure ?? "")")
+  }
+
   @Test func aSeedIsASchedule() throws {
     for seed in 1...8 as ClosedRange<UInt64> {
       let (once, again) = (Self.run(seed), Self.run(seed))
-      #expect(once.failure == nil && once.trace == again.trace && once.steps == again.steps)
+      #expect(once.failure == nil && again.failure == nil)
+      let place = zip(once.events, again.events).enumerated().first { $0.element.0 != $0.element.1 }
+      let story = place.map { place in
+        let earlier = once.events[max(0, place.offset - 5)..<place.offset].joined(separator: ", ")
+        return "after \(earlier): \(place.element.0) or \(place.element.1)"
+      }
+      #expect(once.trace == again.trace, "seed \(seed), \(story ?? "events are equal")")
+      #expect(once.steps == again.steps)
     }
     #expect(Self.run(1).trace != Self.run(2).trace)
   }
 
   /// What became of one seed.
   struct Outcome: Sendable {
+    var events: [String] = []
     var trace: UInt64
     var steps: UInt64
     var failure: String?
@@ -36,7 +52,8 @@ import Testing
     do {
       let failure = try executor.run { await life(seed, executor) }
       executor.settle(limit: 100_000)
-      return Outcome(trace: executor.trace, steps: executor.steps, failure: failure)
+      return Outcome(
+        events: executor.events, trace: executor.trace, steps: executor.steps, failure: failure)
     } catch {
       return Outcome(
         trace: 0, steps: executor.steps, failure: "seed \(seed): \(error)\n\(again(seed))")
@@ -54,7 +71,7 @@ import Testing
       do {
         try await model.run(steps: steps)
         for host in model.hosts {
-          if let disk = host.disk as? SimulatedDisk { executor.note(disk.trace) }
+          if let disk = host.disk as? SimulatedDisk { executor.note("disk", disk.trace) }
         }
         return nil
       } catch {

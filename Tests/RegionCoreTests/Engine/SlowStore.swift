@@ -17,10 +17,8 @@ final class SlowStore: ObjectStore {
 
   var address: String { inner.address }
 
-  private func pass(_ operation: UInt64, _ key: String) async {
-    var trace = Trace()
-    trace.add(key)
-    executor.note(trace.value &+ operation)
+  private func pass(_ operation: String, _ key: String) async {
+    executor.note("\(operation) \(key)")
     let microseconds = random.withLock { random in
       random.oneIn(3) ? 0 : Int.random(in: 1...(random.oneIn(10) ? 300_000 : 3000), using: &random)
     }
@@ -30,29 +28,29 @@ final class SlowStore: ObjectStore {
   func get(
     _ key: ObjectKey, range: Range<UInt64>?, into buffer: IOBuffer, priority: TransferPriority
   ) async throws(StoreError) -> ObjectInfo {
-    await pass(1, key.text)
+    await pass("GET", key.text)
     let info = try await inner.get(key, range: range, into: buffer, priority: priority)
-    await pass(2, key.text)
+    await pass("got", key.text)
     return info
   }
 
   func put(
     _ key: ObjectKey, _ body: IOBuffer, condition: PutCondition, priority: TransferPriority
   ) async throws(StoreError) -> ETag {
-    await pass(3, key.text)
+    await pass("PUT", key.text)
     let etag = try await inner.put(key, body, condition: condition, priority: priority)
-    await pass(4, key.text)
+    await pass("put", key.text)
     return etag
   }
 
   func delete(_ key: ObjectKey) async throws(StoreError) {
-    await pass(5, key.text)
+    await pass("DELETE", key.text)
     try await inner.delete(key)
-    await pass(6, key.text)
+    await pass("deleted", key.text)
   }
 
   func list(prefix: String, from token: String?, limit: Int) async throws(StoreError) -> ListPage {
-    await pass(7, prefix)
+    await pass("LIST", prefix)
     return try await inner.list(prefix: prefix, from: token, limit: limit)
   }
 }
