@@ -68,7 +68,7 @@ public struct HostDisk: LocalDisk {
 
   /// `mkdir(2)` with all missing parents; the names are synced.
   public func createDirectory(_ path: String) throws(LocalError) {
-    for made in try LocalDirectory.create(path) {
+    for made in try LocalDirectory.make(path) {
       try LocalDirectory.sync(LocalDirectory.parent(of: made))
     }
   }

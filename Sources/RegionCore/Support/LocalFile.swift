@@ -33,7 +33,7 @@ public func errnoText(_ code: Int32) -> String {
 /// An open local file. Closed when the last reference goes.
 public final class LocalFile: Sendable {
   /// The descriptor, valid for the object's life; -1 if the file is not the host's.
-  let descriptor: Int32
+  public let descriptor: Int32
   /// Where it was opened, for messages.
   public let path: String
   /// What stands in for the host's file in tests. A field and not a subclass: the hit path's read
@@ -211,9 +211,11 @@ func retrying<Value: SignedInteger>(
 
 /// Operations on names rather than open files.
 public enum LocalDirectory {
-  /// `mkdir(2)` with all missing parents, mode 0700; returns those that it made. Present is success.
-  @discardableResult
-  public static func create(_ path: String) throws(LocalError) -> [String] {
+  /// `mkdir(2)` with all missing parents, mode 0700. Present is success.
+  public static func create(_ path: String) throws(LocalError) { _ = try make(path) }
+
+  /// The same; returns the directories that were missing.
+  static func make(_ path: String) throws(LocalError) -> [String] {
     var missing: [String] = []
     var current = path
     while !current.isEmpty, current != "/", unsafe access(current, F_OK) != 0 {
@@ -274,6 +276,12 @@ public enum LocalDirectory {
   /// Makes names in the directory durable. `fsync(2)` on the directory.
   public static func sync(_ path: String) throws(LocalError) {
     try LocalFile(path: path, flags: O_RDONLY | O_DIRECTORY).sync()
+  }
+
+  /// Replaces `path` by `bytes` in one durable step: temporary file, fsync, rename, fsync of the
+  /// directory.
+  public static func replaceFile(_ path: String, with bytes: [UInt8]) throws(LocalError) {
+    try HostDisk().replaceFile(path, with: bytes)
   }
 
   /// The whole of a small file; nil if it does not exist. Longer than `limit` is EFBIG.

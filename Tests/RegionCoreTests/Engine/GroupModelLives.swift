@@ -74,7 +74,9 @@ extension GroupModel {
     current = 1 - loser
     try await bringUp(current)
     try await (try self.group).claim()
+    // What was durable on the other host is lost with it, unless it was committed.
     tree = try committed(try self.group.state.withLock { $0.root })
+    durable = 0
     note(try self.group)
     try await compare(try self.group, tree, "after a takeover, the new writer")
     if !isKilled {
