@@ -1,11 +1,21 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
+/// `scripts/fuzz` builds for libFuzzer, whose runtime's path it gives; nobody else pays for that.
+let fuzzer = Context.environment["REGIONFS_FUZZER"]
+let coverage: [SwiftSetting] =
+  fuzzer == nil ? [] : [.unsafeFlags(["-sanitize=fuzzer", "-enable-testing"])]
+
+/// `scripts/sanitize` sets this: `Lock` is then one that the thread sanitizer understands.
+let sanitizing: [SwiftSetting] =
+  Context.environment["REGIONFS_SANITIZER"] == "thread" ? [.define("THREAD_SANITIZER")] : []
+
 /// Settings of every Swift target: strict memory safety always, warnings as
 /// errors where CI says so (a developer's half-done edit should still build).
 let settings: [SwiftSetting] =
   [.strictMemorySafety()]
-  + (Context.environment["CI"] == nil ? [] : [.treatAllWarnings(as: .error)])
+  + (Context.environment["CI"] == nil ? [] : [.treatAllWarnings(as: .error)]) + coverage
+  + sanitizing
 
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 let arguments: Target.Dependency = .product(
@@ -126,3 +136,24 @@ let package = Package(
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx17
 )
+
+/// The parsers' fuzz targets: a short campaign in the test suite, or libFuzzer around them.
+let fuzzed: [Target.Dependency] = [
+  "CurlKit", "DirectoryStore", "FuseKit", "RegionControl", "RegionCore", "RegionOptions",
+  "RegionTesting", "S3Store",
+]
+if let fuzzer {
+  package.targets += [
+    .target(name: "CFuzzDriver", path: "Tests/CFuzzDriver"),
+    .executableTarget(
+      name: "regionfs-fuzz", dependencies: fuzzed + ["CFuzzDriver"], path: "Tests/FuzzTests",
+      exclude: ["Suite", "Corpus"], swiftSettings: settings,
+      linkerSettings: [.unsafeFlags([fuzzer, "-lstdc++", "-lm"])]),
+  ]
+} else {
+  package.targets += [
+    .testTarget(
+      name: "FuzzTests", dependencies: fuzzed, exclude: ["Driver", "Corpus"],
+      swiftSettings: settings)
+  ]
+}

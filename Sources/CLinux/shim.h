@@ -24,6 +24,14 @@ static inline int linux_set_pipe_size(int descriptor, int bytes) {
   const int f_setpipe_sz = 1031;
   return (int)syscall(SYS_fcntl, descriptor, f_setpipe_sz, bytes);
 }
+/// O_DIRECT, open(2).
+static inline int linux_o_direct(void) {
+#if defined(__aarch64__) || defined(__arm__)
+  return 0200000;
+#else
+  return 040000;
+#endif
+}
 /// fallocate(2).
 static inline int linux_fallocate(int fd, int mode, off_t offset, off_t length) {
   return (int)syscall(SYS_fallocate, fd, mode, offset, length);

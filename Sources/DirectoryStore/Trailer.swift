@@ -40,7 +40,9 @@ struct Trailer: Equatable {
     guard bytes.count == Self.size, bytes.starts(with: Self.magic) else { return nil }
     length = Self.integer(bytes[16..<24])
     version = Random128(high: Self.integer(bytes[32..<40]), low: Self.integer(bytes[24..<32]))
-    guard bytes == self.bytes, length == fileSize - UInt64(Self.size) else { return nil }
+    guard bytes == self.bytes, fileSize >= UInt64(Self.size),
+      length == fileSize - UInt64(Self.size)
+    else { return nil }
   }
 
   private static func littleEndian(_ value: some FixedWidthInteger) -> [UInt8] {

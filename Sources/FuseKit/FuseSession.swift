@@ -39,6 +39,9 @@ public final class FuseSession: Sendable {
     try core.shakeHands()
   }
 
+  /// The requests whose callbacks have not returned now: what a watchdog looks at.
+  public var loopWork: [LoopWork] { core.activity.current }
+
   /// Starts the threads that answer requests, and returns. Once.
   public func run() throws(FuseError) {
     try core.start()

@@ -22,6 +22,8 @@ final class SessionCore: @unchecked Sendable {
   nonisolated(unsafe) var initReply: InitReplyPatch?
   /// Opened when the last loop thread is done and `destroy` was called.
   let ended = Latch()
+  /// What the loop threads are working on.
+  let activity = LoopActivity()
   private let running = Atomic<Int>(0)
   private let isDestroyed = Atomic<Bool>(false)
 
@@ -68,7 +70,7 @@ final class SessionCore: @unchecked Sendable {
     for index in 0..<count {
       do throws(FuseError) {
         try startThread(named: "fuse-\(index)") { [self] in
-          serve()
+          serve(index)
           leave()
         }
       } catch {
@@ -90,11 +92,12 @@ final class SessionCore: @unchecked Sendable {
   }
 
   /// libfuse `fuse_session_receive_buf` and `fuse_session_process_buf` until the connection ends.
-  private func serve() {
+  private func serve(_ thread: Int) {
     guard let session = unsafe session else { return }
     var buffer = unsafe fuse_buf()
     // SAFETY: libfuse allocates the memory with malloc at the first use and keeps it.
     defer { unsafe free(buffer.mem) }
+    var serial: UInt64 = 0
     while true {
       let count = unsafe fuse_session_receive_buf(session, &buffer)
       if count == -EINTR || count == -EAGAIN { continue }
@@ -103,8 +106,13 @@ final class SessionCore: @unchecked Sendable {
         log("fuse_session_receive_buf: \(describe(errno: -count)); a thread gives up")
       }
       if count <= 0 { return }
+      serial += 1
+      // SAFETY: a message begins with its header.
+      let opcode = unsafe buffer.mem.map { unsafe $0.loadUnaligned(as: fuse_in_header.self).opcode }
+      activity.begin(thread: thread, serial: serial, opcode: opcode ?? 0)
       unsafe CurrentMessage.set(buffer.mem)
       unsafe fuse_session_process_buf(session, &buffer)
+      activity.end(thread: thread)
     }
   }
 }

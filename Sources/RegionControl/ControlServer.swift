@@ -164,15 +164,12 @@ public final class ControlServer: Sendable {
 
   private func admit(_ descriptor: consuming Descriptor) {
     let number = descriptor.number
-    let admitted = state.withLock { state in
-      guard !state.stopping, state.clients.count < ControlProtocol.clientLimit else { return false }
-      state.clients.insert(number)
-      return true
+    let refusal = state.withLock { state in
+      let refusal = Self.refusal(isStopping: state.stopping, clients: state.clients.count)
+      if refusal == nil { state.clients.insert(number) }
+      return refusal
     }
-    guard admitted else {
-      refuse(LineChannel(descriptor), ControlError(.busy, "too many clients; try again"))
-      return
-    }
+    if let refusal { return refuse(LineChannel(descriptor), refusal) }
     let box = ChannelBox(LineChannel(descriptor))
     do throws(ControlError) {
       try DetachedThread.start { [self] in
@@ -183,6 +180,16 @@ public final class ControlServer: Sendable {
       guard let channel = box.take() else { return }
       forget(channel)
     }
+  }
+
+  /// Why a client is not served; nil: it is. To one that comes while the server stops there is no
+  /// daemon any more: `regionfs umount` once took that for a busy one and said that changes were left.
+  static func refusal(isStopping: Bool, clients: Int) -> ControlError? {
+    if isStopping { return ControlError(.noDaemon, "the daemon is ending") }
+    guard clients < ControlProtocol.clientLimit else {
+      return ControlError(.busy, "too many clients; try again")
+    }
+    return nil
   }
 
   private func refuse(_ channel: consuming LineChannel, _ error: ControlError) {

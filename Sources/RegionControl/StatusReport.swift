@@ -130,6 +130,8 @@ public struct FaultStatus: Codable, Equatable, Sendable {
   public var misses: UInt64 = 0
   /// Waiting for a pull at this moment.
   public var parked: UInt64 = 0
+  /// How long the oldest of these has been waiting; nil: none waits.
+  public var oldestParkedSeconds: Double?
   /// Answered with an error.
   public var errors: UInt64 = 0
   /// The last such error; nil: none yet.
@@ -185,6 +187,24 @@ public struct RegionStatus: Codable, Equatable, Sendable {
   public var isPulled: Bool { chunksPresent >= chunksTotal }
 }
 
+/// What the daemon's watchdog sees: requests that wait too long.
+public struct WatchdogStatus: Codable, Equatable, Sendable {
+  /// Calls of the kernel that the daemon has been working on for seconds, without letting its thread
+  /// go. Always 0 in a sound daemon.
+  public var stuckCallbacks: UInt64 = 0
+  /// Requests parked until the store answers, of the whole mount.
+  public var parked: UInt64 = 0
+  /// How long the oldest of these has been waiting; nil: none waits.
+  public var oldestParkedSeconds: Double?
+  /// Whether that is too long (half of `fault_timeout`, at least 10 s).
+  public var isOverdue = false
+  /// Reports written to the log so far.
+  public var reports: UInt64 = 0
+
+  /// All is well; set what is known.
+  public init() {}
+}
+
 /// All that `regionfs-stat` shows of one mount.
 public struct StatusReport: Codable, Equatable, Sendable {
   /// The mount and its daemon.
@@ -193,6 +213,8 @@ public struct StatusReport: Codable, Equatable, Sendable {
   public var store: StoreStatus
   /// The daemon's memory.
   public var memory: MemoryStatus
+  /// Requests that wait too long; nil from daemons that do not tell.
+  public var watchdog: WatchdogStatus?
   /// Its regions, ordered by name.
   public var regions: [RegionStatus]
 

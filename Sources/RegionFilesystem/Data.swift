@@ -133,6 +133,9 @@ extension RegionFilesystem {
     let buffer = unsafe UnsafeMutableRawBufferPointer(rebasing: scratch.memory[0..<size])
     switch unsafe file.region.readPresent(offset, into: buffer) {
     case .bytes(let count): unsafe reply.data(UnsafeRawBufferPointer(rebasing: buffer[0..<count]))
+    case .lent(let loan):
+      unsafe reply.data(loan.bytes)
+      file.region.giveBack(loan)
     case .missed: park(file, offset, size, reply)
     case .failed(let error): fail(error, reply)
     }
@@ -158,15 +161,28 @@ extension RegionFilesystem {
       }
       let scratch = ThreadScratch.buffer(size)
       let buffer = unsafe UnsafeMutableRawBufferPointer(rebasing: scratch.memory[0..<size])
-      let result = unsafe file.region.readData(offset, into: buffer)
+      var result = unsafe file.region.readPresent(offset, into: buffer)
+      if case .missed = result { result = unsafe file.region.readData(offset, into: buffer) }
       if case .missed = result { return demand(file, offset, size, key, box) }
       parking.remove(key)
-      guard let reply = box.take() else { return }
-      switch result {
-      case .bytes(let count): unsafe reply.data(UnsafeRawBufferPointer(rebasing: buffer[0..<count]))
-      case .failed(let error): fail(error, reply)
-      case .missed: reply.error(EIO)
-      }
+      unsafe answer(box.take(), result, buffer, file.region)
+    }
+  }
+
+  /// Answers a parked read, unless it was interrupted meanwhile.
+  private func answer(
+    _ reply: consuming ReadReply?, _ result: Region.HitResult,
+    _ buffer: UnsafeMutableRawBufferPointer, _ region: Region
+  ) {
+    switch result {
+    case .bytes(let count):
+      unsafe reply?.data(UnsafeRawBufferPointer(rebasing: buffer[0..<count]))
+    case .lent(let loan):
+      unsafe reply?.data(loan.bytes)
+      region.giveBack(loan)
+    case .failed(let error):
+      if let reply { fail(error, reply) }
+    case .missed: reply?.error(EIO)
     }
   }
 

@@ -4,26 +4,24 @@ import RegionCore
 
 /// Replies that wait for the store, by the key under which the kernel may interrupt them.
 final class Parking: Sendable {
-  /// Something parked; `fail` answers it with an errno.
-  private struct Parked {
-    var fail: @Sendable (Int32) -> Void
-    /// A read that nobody waits for if it fails: who needs a page asks again in the foreground.
-    var isReadAhead: Bool
-  }
+  /// Answers something parked with an errno.
+  private typealias Fail = @Sendable (Int32) -> Void
 
   /// Parked reads above which the oldest read-ahead is given up. READs and write-back share a queue
   /// in the kernel: far below its limit (65,535), so that msync is never held up by reads.
   private static let readLimit = 4096
 
-  private struct State {
-    var next: UInt64 = 1
-    var parked: [UInt64: Parked] = [:]
-  }
+  private let state = Lock(ParkingTable<Fail>())
+  private let clock: any EngineClock
 
-  private let state = Lock(State())
+  /// An empty one, which tells ages by `clock`.
+  init(clock: any EngineClock) { self.clock = clock }
 
   /// Replies that wait now.
-  var count: Int { state.withLock { $0.parked.count } }
+  var count: Int { state.withLock { $0.count } }
+
+  /// Since when the oldest of them waits; nil if none does.
+  var oldest: MonotonicTime? { state.withLock { $0.oldest() } }
 
   /// Parks a read; nil if its caller was interrupted already (it has been answered).
   func park(_ reply: consuming ReadReply, size: Int) -> (key: UInt64, box: ReplyBox<ReadReply>)? {
@@ -40,12 +38,10 @@ final class Parking: Sendable {
 
   /// Answers the oldest read-ahead with an error while too many reads are parked.
   private func shedReadAhead() {
-    let shed = state.withLock { state -> Parked? in
-      guard state.parked.count > Self.readLimit else { return nil }
-      guard let key = state.parked.filter({ $0.value.isReadAhead }).keys.min() else { return nil }
-      return state.parked.removeValue(forKey: key)
+    let fail = state.withLock { state -> Fail? in
+      state.count > Self.readLimit ? state.removeOldestReadAhead() : nil
     }
-    shed?.fail(EIO)
+    fail?(EIO)
   }
 
   /// Parks a sync.
@@ -63,12 +59,12 @@ final class Parking: Sendable {
     _ box: ReplyBox<Reply>, isReadAhead: Bool, arm: (borrowing Reply, UInt64) -> Bool,
     fail: @escaping @Sendable (Int32) -> Void
   ) -> UInt64? {
+    let now = clock.now
     let (key, isInterrupted) = state.withLock { state -> (UInt64, Bool) in
-      let key = state.next
-      state.next += 1
+      let key = state.makeKey()
       // Armed with the lock held: an interrupt that comes now finds the reply in the table.
       let isInterrupted = box.inspect { arm($0, key) } ?? true
-      if !isInterrupted { state.parked[key] = Parked(fail: fail, isReadAhead: isReadAhead) }
+      if !isInterrupted { state.insert(fail, at: key, isReadAhead: isReadAhead, now: now) }
       return (key, isInterrupted)
     }
     if isInterrupted {
@@ -79,20 +75,16 @@ final class Parking: Sendable {
   }
 
   /// The reply was, or is about to be, answered by its owner.
-  func remove(_ key: UInt64) { state.withLock { $0.parked[key] = nil } }
+  func remove(_ key: UInt64) { state.withLock { _ = $0.remove(key) } }
 
   /// Answers EINTR if the reply still waits.
   func interrupt(_ key: UInt64) {
-    state.withLock { $0.parked.removeValue(forKey: key) }?.fail(EINTR)
+    state.withLock { $0.remove(key) }?(EINTR)
   }
 
   /// Answers everything that waits with EIO: the session ends.
   func failAll() {
-    let parked = state.withLock { state in
-      defer { state.parked = [:] }
-      return state.parked.values
-    }
-    for entry in parked { entry.fail(EIO) }
+    for fail in state.withLock({ $0.removeAll() }) { fail(EIO) }
   }
 }
 

@@ -33,7 +33,7 @@ public final class RegionFilesystem: FuseFilesystem {
   let settings: FilesystemSettings
   let catalogue: GroupCatalogue
   let groups = GroupTable()
-  let parking = Parking()
+  let parking: Parking
   private let onDestroy: @Sendable () -> Void
 
   /// A filesystem over the engine's store. `onDestroy` is called when the session ended.
@@ -43,6 +43,7 @@ public final class RegionFilesystem: FuseFilesystem {
     self.engine = engine
     self.settings = settings
     self.onDestroy = onDestroy
+    parking = Parking(clock: engine.clock)
     catalogue = GroupCatalogue(engine: engine)
   }
 
@@ -194,7 +195,7 @@ extension FileTime {
 extension Timestamp {
   init(_ time: FileTime) {
     let (product, overflow) = time.seconds.multipliedReportingOverflow(by: 1_000_000_000)
-    self.init(
-      nanoseconds: overflow ? (time.seconds < 0 ? .min : .max) : product &+ time.nanoseconds)
+    let (sum, carry) = product.addingReportingOverflow(time.nanoseconds)
+    self.init(nanoseconds: overflow || carry ? (time.seconds < 0 ? .min : .max) : sum)
   }
 }

@@ -269,6 +269,9 @@ extension RegionFilesystem {
     var record = source.record
     record.name = new
     record.serial += 1
+    try note(
+      RenameNote(serial: record.serial, old: old, new: new, replaced: target?.group.id),
+      of: record.group)
     let etag = try await putName(record, over: target)
     groups.setTop(
       new,
@@ -280,8 +283,9 @@ extension RegionFilesystem {
         target.group.abandon()
       }
       try await catalogue.remove(old)
+      removeRenameNote(of: record.group)
     } catch {
-      // Both names stand for the group until the old one is removed; the higher serial counts.
+      // Both names stand for the group until the next mount finds the note.
       engine.log(
         .error, "renamed \(old) to \(new), but the old name could not be removed: \(error)")
       throw error.regionError

@@ -62,7 +62,9 @@ extension MountOptions {
     var best = (name: "", distance: Int.max)
     // Bounded, because a hostile name would cost time quadratic in its length.
     let name = String(name.prefix(64).lowercased())
-    for known in OptionTable.knownNames {
+    for known in OptionTable.knownNames
+    where abs(known.utf8.count - name.utf8.count) < best.distance {
+      // No fewer edits than the lengths differ by.
       let distance = editDistance(name, known)
       if distance < best.distance { best = (known, distance) }
     }

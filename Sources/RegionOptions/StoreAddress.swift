@@ -90,7 +90,7 @@ public enum StoreAddress: Hashable, Sendable, CustomStringConvertible {
           "'file:\(rest)' needs an absolute path: file:///\(path.isEmpty ? "directory" : path)"
       )
     }
-    guard let decoded = percentDecoded(path) else {
+    guard let decoded = percentDecoded(path), !decoded.utf8.contains(0) else {
       throw .badStore(reason: "'file:\(rest)' holds a bad % escape (a literal % is written %25)")
     }
     return normalized(decoded)

@@ -41,7 +41,13 @@ public struct S3Endpoint: Hashable, Sendable, CustomStringConvertible {
     let allowed = host.utf8.allSatisfy { byte in
       byte > 0x20 && byte < 0x7F && !"\"<>\\^`{|}%".utf8.contains(byte)
     }
-    return host.isEmpty || !allowed ? nil : (host.lowercased(), port)
+    // Brackets enclose an IPv6 address and stand nowhere else; only there are further colons.
+    let isBracketed = host.first == "[" && host.last == "]"
+    let inner = isBracketed ? host.dropFirst().dropLast() : host
+    guard !inner.isEmpty, allowed, !inner.contains(where: { "[]".contains($0) }),
+      isBracketed || !inner.contains(":")
+    else { return nil }
+    return (host.lowercased(), port)
   }
 
   /// The endpoint of S3 in a region of AWS.

@@ -23,7 +23,7 @@ func runDaemon(
     try daemon.mount()
   } catch {
     readiness.failed(error.description)
-    return .failure
+    return ExitCode(ExitStatus.failure)
   }
   readiness.ready()
   return daemon.runUntilDrained()
@@ -46,6 +46,7 @@ final class Daemon: Sendable {
     var kernelCache: KernelCache
     var control: ControlServer
     var metrics: MetricsListener?
+    var watchdog: DaemonWatchdog
   }
 
   init(_ configuration: MountConfiguration) throws(StackError) {
@@ -83,6 +84,7 @@ final class Daemon: Sendable {
   func mount() throws(StackError) {
     try wait { await self.checkStore() }.get()
     wait { await self.filesystem.recoverLogs(self.cache) }
+    if !configuration.options.readOnly { wait { await self.filesystem.finishRenames() } }
     do throws(FuseError) {
       let session = try FuseSession(
         filesystem: filesystem, source: configuration.source,
@@ -95,10 +97,13 @@ final class Daemon: Sendable {
       let kernelCache = KernelCache(
         filesystem: filesystem, mountpoint: session.mountpoint, device: session.mount.device,
         interval: interval)
-      let (control, metrics) = try startControl(session)
+      let watchdog = DaemonWatchdog(
+        filesystem: filesystem, engine: engine, session: session, meter: stack.meter)
+      let (control, metrics) = try startControl(session, watchdog)
       mounted.withLock {
         $0 = Mounted(
-          session: session, kernelCache: kernelCache, control: control, metrics: metrics)
+          session: session, kernelCache: kernelCache, control: control, metrics: metrics,
+          watchdog: watchdog)
       }
       if !configuration.options.readOnly { kernelCache.start() }
       engine.log(.info, "\(configuration.store) is mounted at \(session.mountpoint)")
@@ -109,12 +114,14 @@ final class Daemon: Sendable {
   }
 
   private func startControl(
-    _ session: FuseSession
+    _ session: FuseSession, _ watchdog: DaemonWatchdog
   ) throws(FuseError) -> (ControlServer, MetricsListener?) {
     do throws(ControlError) {
+      try watchdog.start()
       let directory = try ControlDirectory.prepare(environment: ProcessEnvironment.variables)
       let handler = DaemonControl(
-        daemon: self, mountpoint: session.mountpoint, device: "\(session.mount.device)")
+        daemon: self, watchdog: watchdog, mountpoint: session.mountpoint,
+        device: "\(session.mount.device)")
       // First what may fail for the user's sake: the port.
       var metrics: MetricsListener?
       if let address = configuration.options.metricsAddress {
@@ -163,10 +170,11 @@ final class Daemon: Sendable {
 
   /// Serves until somebody unmounts, then drains.
   func runUntilDrained() -> ExitCode {
-    guard let mounted = mounted.withLock({ $0 }) else { return .failure }
+    guard let mounted = mounted.withLock({ $0 }) else { return ExitCode(ExitStatus.failure) }
     handleSignals(mounted)
     mounted.session.waitUntilUnmounted()
     mounted.kernelCache.stop()
+    mounted.watchdog.stop()
     progress.setState(.draining)
     do throws(CacheDirectory.Failure) {
       try Self.note(cache, configuration, isDraining: true)
@@ -183,7 +191,7 @@ final class Daemon: Sendable {
     mounted.control.stop()
     mounted.metrics?.stop()
     engine.log(.info, left.isEmpty ? "everything is committed" : "ended with changes left")
-    return left.isEmpty ? .success : .failure
+    return left.isEmpty ? .success : ExitCode(ExitStatus.partial)
   }
 
   /// The first signal unmounts, the second gives up waiting for the store: changes stay in the cache.

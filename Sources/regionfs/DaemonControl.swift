@@ -7,6 +7,7 @@ import Synchronization
 /// The daemon's side of the control socket.
 struct DaemonControl: ControlHandler {
   let daemon: Daemon
+  let watchdog: DaemonWatchdog
   let mountpoint: String
   let device: String
 
@@ -36,9 +37,11 @@ struct DaemonControl: ControlHandler {
     let regions = snapshots.flatMap { name, group in
       group.regions.map { region(name, group, $0) }
     }
-    return StatusReport(
+    var report = StatusReport(
       mount: mountStatus(), store: storeStatus, memory: MemoryReading.current(),
       regions: regions.sorted { $0.name < $1.name })
+    report.watchdog = watchdog.status
+    return report
   }
 
   private var storeStatus: StoreStatus {
@@ -81,6 +84,7 @@ struct DaemonControl: ControlHandler {
     status.faults.hits = region.hits
     status.faults.misses = region.misses
     status.faults.parked = region.parked
+    status.faults.oldestParkedSeconds = region.oldestParked?.secondsValue
     status.faults.errors = region.errors
     status.faults.lastError = region.lastError.map {
       ErrorStatus(message: $0, unixSeconds: SystemClock().wall.unixSeconds)

@@ -73,7 +73,8 @@ import Testing
     let result = try ChildProcess.run(
       [Products.path("regionfs"), "mount"] + arguments + [missing], environment: environment,
       timeout: .seconds(30))
-    #expect(result.status != 0)
+    // 32 is that of mount(8); it once was 1, which means wrong usage.
+    #expect(result.status == 32)
     #expect(result.errors.contains(missing))
     #expect(result.errors.split(separator: "\n").count == 1, "\(result)")
     #expect(try stat().status == 3)

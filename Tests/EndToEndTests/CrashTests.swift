@@ -137,5 +137,39 @@ extension EndToEnd {
         try other.unmount()
       }
     }
+
+    /// A bug that was: a rename at the top puts the new name and then removes the old one, and a kill
+    /// between the two left one group with two names.
+    @Test(arguments: [false, true])
+    func aKillWithinARenameAtTheTopLeavesOneName(replacing: Bool) async throws {
+      let store = try await TestStore(.s3)
+      let proxy = try ImpairmentProxy(to: try #require(store.serverAddress))
+      try store.mounted(through: proxy) { mounted in
+        let (old, new) = (mounted.mountpoint + "/old", mounted.mountpoint + "/new")
+        try ChildProcess.check(["sh", "-c", "echo kept > \(old)"])
+        if replacing { try ChildProcess.check(["sh", "-c", "echo replaced > \(new)"]) }
+        try mounted.waitUntilCommitted()
+        try proxy.addRule("match=DELETE .*/groups/,action=blackhole")
+        let rename = try BackgroundProcess(["mv", "-f", old, new])
+        defer { rename.kill() }
+        let deadline = ContinuousClock.now + .seconds(20)
+        while try !proxy.control("stats").contains("\"fired\":1"), ContinuousClock.now < deadline {
+          ChildProcess.pause(.milliseconds(20))
+        }
+        #expect(try proxy.control("stats").contains("\"fired\":1"), "no name was removed")
+        try mounted.kill()
+        try proxy.clearRules()
+        try mounted.remount()
+        let found = try ChildProcess.check(
+          ["sh", "-c", "cd \(mounted.mountpoint) && ls && cat new"])
+        #expect(found.output == "new\nkept\n")
+        try mounted.unmount()
+      }
+      try store.mounted("elsewhere") { other in
+        let found = try ChildProcess.check(["sh", "-c", "cd \(other.mountpoint) && ls && cat new"])
+        #expect(found.output == "new\nkept\n")
+        try other.unmount()
+      }
+    }
   }
 }

@@ -95,8 +95,10 @@ final class Probe: Sendable {
       let page = (place >> 33) % UInt64((Self.size - length) >> 12)
       // SAFETY: `length` is at most the buffer's capacity.
       let target = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer.memory[0..<length])
-      guard case .bytes(length) = unsafe region.readPresent(page << 12, into: target) else {
-        throw Failure("a chunk is not present")
+      switch unsafe region.readPresent(page << 12, into: target) {
+      case .bytes(length): break
+      case .lent(let loan): region.giveBack(loan)
+      default: throw Failure("a chunk is not present")
       }
     }
     return count

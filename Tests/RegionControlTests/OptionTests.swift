@@ -199,6 +199,7 @@ import Testing
     ("s3://ab", "3 to 63"), ("s3://", "3 to 63"), ("s3://bucket//x", "empty"),
     ("s3://bucket/a/../b", "'..'"), ("s3://bucket/a b", "may only hold"),
     ("s3://bucket/\u{e9}", "may only hold"), ("file:///a%zz", "%25"), ("file:///a%00", "%25"),
+    ("file:///a\0b", "%25"),
     ("bucket", "s3://bucket/prefix"), ("", "s3://bucket/prefix"), ("http://x/y", "file:///"),
     ("memory:x", "memory:"), ("S3://bucket", "expected s3://"),
   ])

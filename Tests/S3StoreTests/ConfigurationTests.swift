@@ -69,7 +69,7 @@ final class TestFiles {
     }
     for bad in [
       "localhost:9000", "ftp://x", "http://", "http://h:0", "http://h:x", "http://u@h",
-      "http://h?q", "http://h h",
+      "http://h?q", "http://h h", "http://[::1", "http://*[::p:443", "http://a:b:1", "http://[]",
     ] {
       #expect(throws: S3ConfigurationError.self, "\(bad)") {
         try Self.configuration("s3://bucket", S3Options(endpoint: bad))

@@ -9,6 +9,7 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -234,6 +235,8 @@ def main():
         list_all()
         return 0
     wanted = selection(arguments.only, filesystems.ALL)
+    # As ^C: mounts end and what was measured is kept.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     work = tempfile.mkdtemp(prefix="regionfs-peers-")
     about, began, loads = machine(), datetime.datetime.now(datetime.timezone.utc), [os.getloadavg()[0]]
     try:

@@ -59,6 +59,7 @@ class Victim:
         """Starts a daemon and does not wait for it."""
         words = ",".join([f"cache_dir={self.cache}", *self.options, *options])
         with open(self.log, "ab") as log:
+            self.log_start = log.tell()
             self.process = subprocess.Popen(
                 [BINARIES + "/regionfs", "mount", self.store, self.point, "-f", "-o", words],
                 env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -69,12 +70,17 @@ class Victim:
 
     def wait_until_mounted(self):
         end = time.monotonic() + PATIENCE
-        while not self.answers():
+        while not self.says_that_it_is_mounted() or not self.answers():
             if self.process.poll() is not None:
                 raise RuntimeError(f"the daemon ended with {self.process.returncode}: {self.log_tail()}")
             if time.monotonic() > end:
                 raise Hung(f"no mount after {PATIENCE} s: {self.log_tail()}")
             time.sleep(0.002)
+
+    def says_that_it_is_mounted(self):
+        with open(self.log, "rb") as file:
+            file.seek(self.log_start)
+            return b" is mounted at " in file.read()
 
     def answers(self):
         """Whether the new mount is there: the former daemon's does not answer, the directory beneath

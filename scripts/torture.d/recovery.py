@@ -70,7 +70,7 @@ if __name__ == "__main__":
         prog="scripts/torture recovery", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", choices=["directory", "s3"], default="directory")
-    parser.add_argument("--lengths", type=lambda text: [int(n) for n in text.split(",")], default=[16, 64, 256, 900],
+    parser.add_argument("--lengths", type=lambda text: [int(n) for n in text.split(",")], default=[16, 64, 256, 480],
                         help="MiB, with commas between")
     folder = tempfile.mkdtemp(prefix="regionfs-recovery-")
     try:

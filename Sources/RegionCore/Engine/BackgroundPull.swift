@@ -32,6 +32,8 @@ extension Region {
   /// Transfers of one region's background pull at a time. Enough to fill the pipe at 60 ms and
   /// 500 MB/s; always behind demand in the transfer queue.
   static let backgroundWorkers = 16
+  /// Bytes of one background transfer, where chunks lie together: 16 of them are in memory at a time.
+  static let backgroundBatch: UInt64 = 4 << 20
   /// Misses after which `auto` pulls the whole region: waiting a round trip for each loses to
   /// downloading everything.
   static let autoMisses = 4
@@ -79,7 +81,7 @@ extension Region {
   /// The next chunks for a background worker: neighbours that are absent, now counted as being
   /// pulled. Nil when nothing is left.
   func nextBackgroundBatch() -> [ChunkIndex]? {
-    let limit = UInt64(Puller.batchLength(geometry))
+    let limit = max(1, Self.backgroundBatch >> geometry.chunkShift)
     return state.withLock { state -> [ChunkIndex]? in
       guard !state.isClosed else { return nil }
       var batch: [ChunkIndex] = []

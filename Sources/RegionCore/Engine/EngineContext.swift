@@ -1,3 +1,5 @@
+import Synchronization
+
 /// How urgent a line of the log is.
 public enum EventLevel: Int, Sendable, Comparable {
   case debug, info, warning, error
@@ -74,6 +76,10 @@ public final class EngineContext: Sendable {
   public let writer: WriterID
   /// Transfer buffers.
   public let buffers = BufferPool(limit: 96 << 20)
+  /// Pulled chunks that are soon read, still in their transfer buffers.
+  let hotChunks = HotChunks(limit: 64 << 20)
+  /// Direct writes under way, of all regions.
+  let directWrites = Atomic<Int>(0)
   /// Errors since the start, for `regionfs-stat`.
   public let errors = Lock<(count: Int, last: String?)>((0, nil))
   private let generator: Lock<any RandomNumberGenerator & Sendable>

@@ -32,6 +32,8 @@ public struct RegionSnapshot: Sendable {
   public var misses: UInt64
   /// Requests that wait for a chunk now.
   public var parked: UInt64
+  /// How long the oldest of them has been waiting; nil when none does.
+  public var oldestParked: Duration?
   /// Pulls that failed for good, since the file was opened.
   public var errors: UInt64
   /// The last of those errors, in one line.
@@ -131,7 +133,9 @@ extension Region {
         pullTotalBytes: isRunning ? background.bytes + left : 0, pullRate: rate,
         secondsLeft: rate > 0 ? Double(left) / rate : nil, uncommittedBytes: uncommitted,
         hits: hits.load(ordering: .relaxed), misses: misses.load(ordering: .relaxed),
-        parked: UInt64(state.machine.parkedCount), errors: failures.load(ordering: .relaxed),
+        parked: UInt64(state.machine.parkedCount),
+        oldestParked: state.parkedSince.values.min().map { now.since($0) },
+        errors: failures.load(ordering: .relaxed),
         lastError: state.lastError)
     }
   }

@@ -16,16 +16,11 @@ final class Puller: Sendable {
     self.onMissingObject = onMissingObject
   }
 
-  /// Bytes of one transfer that nobody waits for yet, where chunks lie together. A store spends as
-  /// much on a request as on megabytes: SeaweedFS a third more processor time with 2 MiB than with
-  /// 4 MiB, little less with 8 MiB.
-  static let batchBytes: UInt64 = 4 << 20
-
   /// Begins to pull chunks that the region counts as being pulled.
   func start(_ region: Region, _ chunks: [ChunkIndex], priority: TransferPriority) {
     guard !chunks.isEmpty else { return }
     // Who waits should not wait for neighbours; read-ahead is cheaper in large pieces.
-    let limit = priority == .demand ? 1 : Self.batchLength(region.geometry)
+    let limit = priority == .demand ? 1 : ReadAhead.transferLength(region.geometry)
     for batch in Self.batches(of: chunks.sorted(), limit: limit) {
       engine.executor.spawn { _ = await self.pull(region, batch, priority: priority) }
     }
@@ -41,11 +36,6 @@ final class Puller: Sendable {
       }
       region.backgroundWorkerEnded(failed: failed)
     }
-  }
-
-  /// Chunks in one transfer that nobody waits for.
-  static func batchLength(_ geometry: Geometry) -> Int {
-    max(1, Int(batchBytes >> geometry.chunkShift))
   }
 
   /// Neighbours together, none across a multiple of `limit`: what was written in order lies in
@@ -95,8 +85,9 @@ final class Puller: Sendable {
     let plan = FetchPlan(located)
     let buffers = try await fetch(plan, priority)
     precondition(buffers.count == plan.fetches.count, "one buffer for each fetch")
-    for chunk in chunks { fill(region, chunk, plan.pieces[chunk] ?? [], buffers) }
-    for buffer in buffers { engine.buffers.give(buffer) }
+    let pooled = buffers.map { PooledBuffer($0, pool: engine.buffers) }
+    ChunkFill(region: region, plan: plan, buffers: pooled).run(
+      chunks, keep: priority == .readAhead)
     let bytes = plan.fetches.reduce(0) { $0 + UInt64($1.range.count) }
     region.bytesPulled.add(bytes, ordering: .relaxed)
     return bytes
@@ -130,47 +121,6 @@ final class Puller: Sendable {
       return .success(try await objects.units(fetch, priority: priority))
     } catch {
       return .failure(error)
-    }
-  }
-
-  /// Writes a chunk's pages into the data file, but for those that were written meanwhile.
-  private func fill(
-    _ region: Region, _ chunk: ChunkIndex, _ pieces: [FetchPlan.Piece], _ buffers: [IOBuffer]
-  ) {
-    guard let gaps = region.beginFill(chunk) else { return region.endPull(chunk, error: nil) }
-    let first = region.geometry.firstPage(of: chunk)
-    do throws(LocalError) {
-      try region.stateFile.declareInUse()
-      for gap in gaps {
-        let wanted = first + UInt64(gap.lowerBound)..<first + UInt64(gap.upperBound)
-        for piece in pieces where piece.pages.overlaps(wanted) {
-          let pages = piece.pages.clamped(to: wanted)
-          let start = piece.offset + Int(pages.lowerBound - piece.pages.lowerBound) << 12
-          let length = pages.count << Int(Geometry.pageShift)
-          try unsafe region.data.write(
-            buffers[piece.fetch].bytes.bytes(start..<start + length),
-            at: pages.lowerBound << Geometry.pageShift)
-        }
-      }
-      region.endFill(chunk, filled: true)
-    } catch {
-      engine.log(.error, "cannot keep pulled bytes: \(error)")
-      emptyAgain(region, chunk, gaps)
-      region.endFill(chunk, filled: false)
-    }
-  }
-
-  /// What was half written is made zero again, as absent pages must be.
-  private func emptyAgain(_ region: Region, _ chunk: ChunkIndex, _ gaps: [Range<Int>]) {
-    let first = region.geometry.firstPage(of: chunk)
-    for gap in gaps {
-      let start = (first + UInt64(gap.lowerBound)) << Geometry.pageShift
-      let end = (first + UInt64(gap.upperBound)) << Geometry.pageShift
-      do throws(LocalError) {
-        try region.data.punchHole(start..<end)
-      } catch {
-        engine.log(.error, "\(error)")
-      }
     }
   }
 }

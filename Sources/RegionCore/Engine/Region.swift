@@ -21,6 +21,8 @@ public final class Region: Sendable {
     /// Chunks that a logged change is being applied to: no pull may begin to fill them meanwhile.
     var replacing: Range<ChunkIndex> = 0..<0
     var parked: [Ticket: @Sendable (Parked) -> Void] = [:]
+    /// When those that wait came. Tickets are given out in order, so the least is the oldest.
+    var parkedSince: [Ticket: MonotonicTime] = [:]
     var nextTicket: Ticket = 1
     var background = BackgroundPull()
     var isClosed = false
@@ -46,6 +48,8 @@ public final class Region: Sendable {
   let puller: Puller
   let chunks: ChunkTable
   let data: LocalFile
+  /// The same for direct writes; nil where the file system has none.
+  let direct: LocalFile?
   let stateFile: StateFile
   let state: Lock<State>
   /// The size that reads go by, in bytes.
@@ -68,6 +72,7 @@ public final class Region: Sendable {
     geometry = map.geometry
     chunks = cached.chunks
     data = cached.data
+    direct = Self.directFile(cached.data)
     stateFile = cached.stateFile
     chunksPresent.store(cached.presentCount, ordering: .relaxed)
     currentSize = Atomic(size)
@@ -93,14 +98,35 @@ public final class Region: Sendable {
   public enum HitResult {
     /// This many bytes are in the buffer; fewer than it holds only at the region's end.
     case bytes(Int)
+    /// The bytes are lent, not copied: the loan must be given back at once (`giveBack`).
+    case lent(Loan)
     /// Some chunk is not present: `demand` it.
     case missed
     /// The cache file could not be read.
     case failed(LocalError)
   }
 
+  /// Bytes of a chunk that is still in memory. Until they are given back the chunk has a reader, for
+  /// whom a writer may be waiting with the region's lock held: nothing that takes a lock may happen.
+  @safe public struct Loan {
+    /// What was asked for, up to the region's end.
+    public let bytes: UnsafeRawBufferPointer
+    fileprivate let chunk: ChunkIndex
+    fileprivate let slot: Int
+    fileprivate let isMarked: Bool
+  }
+
+  /// Ends a loan; its bytes must not be used any more.
+  public func giveBack(_ loan: Loan) {
+    let isRead = engine.hotChunks.noteRead(loan.slot, unsafe loan.bytes.count)
+    chunks.leave(loan.chunk)
+    if isRead { engine.hotChunks.remove(loan.slot, loan.chunk, of: chunks) }
+    hits.add(1, ordering: .relaxed)
+    if loan.isMarked { extendReadAhead(at: loan.chunk) }
+  }
+
   /// Reads into `buffer` if all chunks it touches are present. No lock, no allocation (but for the
-  /// one read in a window that extends the read-ahead).
+  /// one read in a window that extends the read-ahead, or the last of a chunk kept in memory).
   public func readPresent(_ offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) -> HitResult
   {
     let size = currentSize.load(ordering: .relaxed)
@@ -120,6 +146,11 @@ public final class Region: Sendable {
         return .missed
       }
       chunk += 1
+    }
+    if first == last, let slot = chunks.hotSlot(first) {
+      let start = Int(offset - geometry.bytes(of: first).lowerBound)
+      let bytes = unsafe engine.hotChunks.bytes(slot, start..<start + Int(end - offset))
+      return unsafe .lent(Loan(bytes: bytes, chunk: first, slot: slot, isMarked: marked != nil))
     }
     let result = unsafe readData(offset, into: buffer, end: end)
     leave(first, below: last + 1)
@@ -177,6 +208,7 @@ public final class Region: Sendable {
     _ bytes: Range<UInt64>, counts: Bool = true, _ completion: @escaping @Sendable (Parked) -> Void
   ) -> Ticket {
     if counts { misses.add(1, ordering: .relaxed) }
+    let now = engine.clock.now
     let (ticket, work) = state.withLock { state -> (Ticket, Work) in
       let ticket = state.nextTicket
       state.nextTicket += 1
@@ -187,6 +219,7 @@ public final class Region: Sendable {
       }
       if counts { advise(geometry.chunk(ofByte: bytes.lowerBound), &state, &work) }
       wait(for: bytes, ticket, completion, &state, &work)
+      if state.parked[ticket] != nil { state.parkedSince[ticket] = now }
       return (ticket, work)
     }
     perform(work)
@@ -216,7 +249,9 @@ public final class Region: Sendable {
     work.demands += state.machine.demand(missing, ticket: ticket)
     state.parked[ticket] = { [self] outcome in
       switch outcome {
-      case .failed: completion(outcome)
+      case .failed:
+        self.state.withLock { $0.parkedSince[ticket] = nil }
+        completion(outcome)
       case .ready: lookAgain(at: bytes, ticket, completion)
       }
     }
@@ -234,6 +269,7 @@ public final class Region: Sendable {
       } else {
         wait(for: bytes, ticket, completion, &state, &work)
       }
+      if state.parked[ticket] == nil { state.parkedSince[ticket] = nil }
       return work
     }
     perform(work)
@@ -285,6 +321,7 @@ public final class Region: Sendable {
     state.withLock { state in
       guard state.machine.cancel(ticket) else { return false }
       state.parked[ticket] = nil
+      state.parkedSince[ticket] = nil
       return true
     }
   }
@@ -339,11 +376,13 @@ public final class Region: Sendable {
     }
   }
 
-  /// The pages that `beginFill` named were written (or not).
-  func endFill(_ chunk: ChunkIndex, filled: Bool) {
+  /// The pages that `beginFill` named were written (or not). `kept`: all bytes of the chunk, if they
+  /// are to stay in memory for a while.
+  func endFill(_ chunk: ChunkIndex, filled: Bool, kept: HotChunks.Bytes? = nil) {
     let actions = state.withLock { state -> [PullMachine.Action] in
       state.filling.remove(chunk)
       if filled, state.machine.isWanted(chunk) {
+        if let kept { engine.hotChunks.add(kept, as: chunk, of: chunks, at: engine.clock.now) }
         notePresent(chunk)
         state.partial[chunk] = nil
       } else if filled {
@@ -397,11 +436,15 @@ public final class Region: Sendable {
     let parked = state.withLock { state -> [@Sendable (Parked) -> Void] in
       state.isClosed = true
       for ticket in state.machine.parked { _ = state.machine.cancel(ticket) }
-      defer { state.parked = [:] }
+      defer {
+        state.parked = [:]
+        state.parkedSince = [:]
+      }
       return state.parked.sorted { $0.key < $1.key }.map(\.value)
     }
     for completion in parked { completion(.failed(.io)) }
     // A fill is a few local writes and takes no other lock; none begins any more.
     while state.withLock({ !$0.filling.isEmpty }) { sched_yield() }
+    engine.hotChunks.removeAll(of: chunks)
   }
 }

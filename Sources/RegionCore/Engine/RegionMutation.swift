@@ -61,6 +61,7 @@ extension Region {
   func replace(_ pages: Range<PageIndex>, with bytes: UnsafeRawBufferPointer) throws(LocalError) {
     try stateFile.declareInUse()
     let offset = pages.lowerBound << Geometry.pageShift
+    for chunk in geometry.chunks(touchingPages: pages) { chunks.setCold(chunk) }
     let absent = geometry.chunks(touchingPages: pages).contains { !chunks.isPresent($0) }
     guard absent else { return try unsafe data.write(bytes, at: offset) }
     try state.withLock { (state) throws(LocalError) in
@@ -76,9 +77,10 @@ extension Region {
     try state.withLock { (state) throws(LocalError) in
       let bytes = pages.lowerBound << Geometry.pageShift..<pages.upperBound << Geometry.pageShift
       let length = dataLength(currentSize.load(ordering: .relaxed))
-      try data.punchHole(bytes.clamped(to: 0..<max(length, bytes.lowerBound)))
       let touched = geometry.chunks(touchingPages: pages)
       let whole = wholeChunks(in: pages)
+      for part in chunks.touched(in: touched) { for chunk in part { chunks.setCold(chunk) } }
+      try data.punchHole(bytes.clamped(to: 0..<max(length, bytes.lowerBound)))
       guard !whole.isEmpty else { return noteValid(pages, &state) }
       noteZeroed(whole, &state)
       // Of the up to 2^25 chunks only the first and the last can be zeroed in part.

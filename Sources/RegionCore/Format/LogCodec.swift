@@ -108,7 +108,7 @@ public enum LogCodec {
     }
     let length = writer.count - recordHeaderLength + payloadLength
     try require(length <= Limits.recordLength, "\(length) bytes, more than \(Limits.recordLength)")
-    try require(sequence >= 1, "sequence 0")
+    try require(sequence >= 1 && sequence < .max, "sequence out of range")
     writer.patch(UInt32(length), at: 4)
     writer.patch(UInt32(truncatingIfNeeded: sequence), at: 8)
     writer.patch(UInt32(truncatingIfNeeded: sequence >> 32), at: 12)

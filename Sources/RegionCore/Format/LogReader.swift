@@ -22,6 +22,8 @@ extension LogCodec {
     let length = try reader.u32()
     try reader.require(length <= Limits.recordLength, "body of \(length) bytes")
     let sequence = try reader.u64()
+    // There must be a number for the record that follows.
+    try reader.require(sequence < .max, "sequence out of range")
     guard let synced = SyncMark.decode(mark, before: sequence) else {
       throw reader.invalid("sync mark \(mark)")
     }

@@ -9,6 +9,7 @@ import Synchronization
 /// | 0 ... 15  | readers inside (so that an eviction can wait for them)       |
 /// | 16      | present: all bytes of the chunk are in the data file           |
 /// | 17      | mark: the next read of it should extend the read-ahead         |
+/// | 18      | hot: the pulled bytes are still in memory too, in slot 19 ... 31 |
 ///
 /// Two levels, so that a region of 8 TiB costs memory only where it was touched. Leaves are never
 /// freed while the region is open, so that a reader needs no lock to follow them.
@@ -20,6 +21,11 @@ import Synchronization
   private static let readers: UInt32 = (1 << 16) - 1
   static let present: UInt32 = 1 << 16
   static let mark: UInt32 = 1 << 17
+  private static let hot: UInt32 = 1 << 18
+  private static let slotShift: UInt32 = 19
+  private static let hotAndSlot = ~UInt32(0) << 18
+  /// Slots that a word can name.
+  static let slotCount = 1 << 13
   private static let leafShift: UInt64 = 12
   private static let leafCount = 1 << 12
 
@@ -120,7 +126,47 @@ import Synchronization
   /// Makes the chunk absent; readers that are inside stay so.
   func setAbsent(_ chunk: ChunkIndex) {
     guard let word = unsafe word(chunk) else { return }
-    unsafe word.pointee.bitwiseAnd(~(Self.present | Self.mark), ordering: .acquiringAndReleasing)
+    unsafe word.pointee.bitwiseAnd(Self.readers, ordering: .acquiringAndReleasing)
+  }
+
+  // MARK: Hot chunks, see `HotChunks`
+
+  /// The slot that holds the bytes of a chunk, for who has entered it; nil if they are only in the
+  /// data file. Valid until the caller leaves.
+  func hotSlot(_ chunk: ChunkIndex) -> Int? {
+    guard let word = unsafe word(chunk) else { return nil }
+    let value = unsafe word.pointee.load(ordering: .acquiring)
+    return value & Self.hot == 0 ? nil : Int(value >> Self.slotShift)
+  }
+
+  /// Names the slot of a chunk that is not present yet.
+  func setHot(_ chunk: ChunkIndex, slot: Int) {
+    let word = unsafe wordMaking(chunk)
+    unsafe word.pointee.bitwiseAnd(~Self.hotAndSlot, ordering: .relaxed)
+    unsafe word.pointee.bitwiseOr(
+      Self.hot | UInt32(slot) << Self.slotShift, ordering: .releasing)
+  }
+
+  /// From now on readers that enter take the chunk's bytes from the data file: they are about to
+  /// change there.
+  func setCold(_ chunk: ChunkIndex) {
+    guard let word = unsafe word(chunk) else { return }
+    guard unsafe word.pointee.load(ordering: .relaxed) & Self.hot != 0 else { return }
+    unsafe word.pointee.bitwiseAnd(~Self.hotAndSlot, ordering: .acquiringAndReleasing)
+  }
+
+  /// As `setCold`, if the chunk's bytes are in `slot`; then waits for the readers that use them.
+  func setCold(_ chunk: ChunkIndex, slot: Int) {
+    guard let word = unsafe word(chunk) else { return }
+    while true {
+      let value = unsafe word.pointee.load(ordering: .acquiring)
+      guard value & Self.hot != 0, Int(value >> Self.slotShift) == slot else { break }
+      let result = unsafe word.pointee.compareExchange(
+        expected: value, desired: value & ~Self.hotAndSlot, ordering: .acquiringAndReleasing)
+      if result.exchanged { break }
+    }
+    // Also where it was cold already: a reader may have entered before that.
+    waitForReaders(of: chunk)
   }
 
   /// Waits until nobody who found the chunk present reads it any more: for one local read at most.

@@ -182,7 +182,8 @@ extension WriteLog {
       behind.search(file, from: UInt64(LogCodec.fileHeaderLength))
     }
     // In one boot only the last record can be torn: whole ones behind it were accepted.
-    return behind.synced >= damage.reader.nextSequence || isSameBoot && behind.isSomethingWhole
+    return behind.isTooMuch || behind.synced >= damage.reader.nextSequence
+      || isSameBoot && behind.isSomethingWhole
   }
 
   /// What is found of a log behind a damaged place.
@@ -193,6 +194,13 @@ extension WriteLog {
     private(set) var synced: SequenceNumber
     /// There are whole records.
     var isSomethingWhole = false
+    private var compared: UInt64 = 0
+
+    /// Most bytes that are read to tell records from content that looks like them: a torn record may
+    /// hold thousands of imitations, each of a whole record. Beyond it nothing is thrown away.
+    private static let imitationLimit: UInt64 = 1 << 30
+
+    var isTooMuch: Bool { compared > Self.imitationLimit }
 
     init(from missing: SequenceNumber, synced: SequenceNumber) {
       self.missing = missing
@@ -227,7 +235,7 @@ extension WriteLog {
     private func plausible(_ bytes: ArraySlice<UInt8>) -> LogCodec.RecordHeader? {
       guard bytes.first == UInt8(LogCodec.magic & 0xFF), bytes.count >= LogCodec.recordHeaderLength,
         let header = try? LogCodec.decodeHeader(bytes.prefix(LogCodec.recordHeaderLength)),
-        (missing...missing + (1 << 24)).contains(header.sequence)
+        header.sequence >= missing, header.sequence - missing <= 1 << 24
       else { return nil }
       return header
     }
@@ -236,7 +244,13 @@ extension WriteLog {
     /// behind it are found by themselves.
     private mutating func follow(_ reader: LogReader, at offset: UInt64, in found: Found) {
       var reader = reader
-      guard offset < found.size, (try? WriteLog.record(in: found, at: offset, &reader)) != nil
+      let bodyStart = offset + UInt64(LogCodec.recordHeaderLength)
+      guard bodyStart <= found.size, !isTooMuch,
+        let head = try? LogCodec.decodeHeader(WriteLog.read(found.file, offset..<bodyStart)),
+        UInt64(head.bodyLength) <= found.size - bodyStart
+      else { return }
+      compared += UInt64(head.bodyLength)
+      guard (try? WriteLog.record(in: found, at: offset, &reader)) != nil
       else { return }
       isSomethingWhole = true
       note(synced: reader.synced)

@@ -177,7 +177,8 @@ final class WriteLog {
   }
 
   func roll() throws(LocalError) {
-    let index = (segments.last?.index).map { $0 + 1 } ?? header.index
+    // Wrapping: a damaged header may name the last index. The file then exists, which is an error.
+    let index = (segments.last?.index).map { $0 &+ 1 } ?? header.index
     var fileHeader = header
     fileHeader.index = index
     fileHeader.firstSequence = nextSequence

@@ -16,6 +16,9 @@ public enum Limits {
   public static let xattrValueLength = 65_536
   /// All extended attributes of one inode together (XATTR_LIST_MAX bounds the names on Linux), in bytes.
   public static let xattrTotalLength = 131_072
+  /// Largest epoch and commit number that are taken from a store: far beyond what can be reached by
+  /// counting, and there is always a next one.
+  public static let numberInUse: UInt64 = 1 << 62
   /// A root object: read before every claim, so it stays one small request, in bytes.
   public static let rootLength = 65_536
   /// Segments in a root between checkpoints.

@@ -177,11 +177,13 @@ public struct Namespace: Sendable {
   /// Whether `id` is `ancestor` or lies below it.
   private func isInside(_ id: FileID, _ ancestor: FileID) -> Bool {
     var current = id
-    while true {
+    // Bounded: directories of a damaged store may be inside each other. Such a one takes no renames.
+    for _ in 0...count {
       if current == ancestor { return true }
       guard current != Self.top, let inode = inodes[current] else { return false }
       current = inode.parent
     }
+    return true
   }
 
   private func touched(_ directory: Inode, at time: Timestamp) -> NameChange {

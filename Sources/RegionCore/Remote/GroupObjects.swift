@@ -29,6 +29,11 @@ final class GroupObjects: Sendable {
       throw .damaged(
         object: address(rootKey), FormatError(.invalid("another group's root"), what: "root"))
     }
+    // There must be numbers for the claims and commits that follow.
+    guard max(root.epoch, root.commit.number) <= Limits.numberInUse else {
+      throw .damaged(
+        object: address(rootKey), FormatError(.invalid("numbers out of range"), what: "root"))
+    }
     return (root, info.etag)
   }
 

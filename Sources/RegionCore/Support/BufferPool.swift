@@ -43,3 +43,16 @@ public final class BufferPool: Sendable {
     return size
   }
 }
+
+/// A buffer of a pool that several share: it goes back when the last of them lets go of it.
+final class PooledBuffer: Sendable {
+  let buffer: IOBuffer
+  private let pool: BufferPool
+
+  init(_ buffer: IOBuffer, pool: BufferPool) {
+    self.buffer = buffer
+    self.pool = pool
+  }
+
+  deinit { pool.give(buffer) }
+}

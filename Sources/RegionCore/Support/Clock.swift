@@ -37,7 +37,8 @@ public struct Timestamp: Comparable, Hashable, Sendable {
   public var seconds: Int64 { nanoseconds.floorDivided(by: 1_000_000_000) }
 
   /// Nanoseconds within the second, 0 ..< 1,000,000,000.
-  public var fraction: Int64 { nanoseconds - seconds * 1_000_000_000 }
+  /// Wrapping, because whole seconds before the earliest time are not representable.
+  public var fraction: Int64 { nanoseconds &- seconds &* 1_000_000_000 }
 }
 
 /// Where the engine gets its time from, so that tests can run on a clock of their own.
@@ -82,7 +83,8 @@ extension Duration {
     let parts = components
     guard parts.seconds >= 0, parts.attoseconds >= 0 else { return 0 }
     let (product, overflow) = UInt64(parts.seconds).multipliedReportingOverflow(by: 1_000_000_000)
-    return overflow ? .max : product &+ UInt64(parts.attoseconds / 1_000_000_000)
+    let (sum, carry) = product.addingReportingOverflow(UInt64(parts.attoseconds / 1_000_000_000))
+    return overflow || carry ? .max : sum
   }
 
   /// Seconds as a floating-point number, for display and rates.

@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 
 /// The one kind of lock in the project: a value that can only be reached while the lock is held.
@@ -6,7 +7,11 @@ import Synchronization
 /// the order) belongs inside `withLock`.
 public final class Lock<State>: @unchecked Sendable {
   // Sound because `state` is reachable only through `withLock`, which holds `mutex`.
-  private let mutex = Mutex<Void>(())
+  #if THREAD_SANITIZER
+    private let mutex = VisibleMutex()
+  #else
+    private let mutex = Mutex<Void>(())
+  #endif
   private var state: State
 
   /// Wraps `initial` in a lock.
@@ -26,6 +31,24 @@ public final class Lock<State>: @unchecked Sendable {
     return try body(&state)
   }
 }
+
+#if THREAD_SANITIZER
+  /// A mutex that the thread sanitizer sees: that of the Synchronization library is in a library that
+  /// is not instrumented, so all that it guards would be reported.
+  @safe private final class VisibleMutex: @unchecked Sendable {
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+
+    init() { unsafe pthread_mutex_init(mutex, nil) }
+
+    deinit {
+      unsafe pthread_mutex_destroy(mutex)
+      unsafe mutex.deallocate()
+    }
+
+    func _unsafeLock() { unsafe pthread_mutex_lock(mutex) }
+    func _unsafeUnlock() { unsafe pthread_mutex_unlock(mutex) }
+  }
+#endif
 
 #if DEBUG
   /// How often the locks of this process were taken: what proves that the hit path takes none. Debug

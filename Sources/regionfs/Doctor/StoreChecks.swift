@@ -194,7 +194,12 @@ struct StoreChecks: Sendable {
   }
 
   private static func percentiles(_ times: [Double]) -> String {
-    "\(HumanText.seconds(percentile(times, 0.5))) \(HumanText.seconds(percentile(times, 0.99)))"
+    "\(milliseconds(percentile(times, 0.5))) \(milliseconds(percentile(times, 0.99)))"
+  }
+
+  /// A store in the same rack answers within one.
+  private static func milliseconds(_ time: Double) -> String {
+    time < 0.01 ? "\((time * 10_000).rounded() / 10)ms" : HumanText.seconds(time)
   }
 }
 

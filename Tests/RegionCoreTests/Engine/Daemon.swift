@@ -231,6 +231,9 @@ extension Region {
       case .bytes(let count):
         buffer.count = count
         return buffer.array
+      case .lent(let loan):
+        defer { giveBack(loan) }
+        return unsafe Array(loan.bytes)
       case .missed: return nil
       case .failed(let error): throw error
       }

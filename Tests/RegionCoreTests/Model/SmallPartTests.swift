@@ -233,7 +233,8 @@ import Testing
         next += 1
       }
     }
-    #expect(widest == 128)
+    // 32 MiB and what is missing to a whole transfer.
+    #expect((128..<160).contains(widest))
     #expect(asked == Set(2..<1000))
     // Scattered reads start nothing.
     for chunk in [500, 20, 900, 333] as [ChunkIndex] {
