@@ -25,7 +25,9 @@ import Testing
       "CrashTests.swift/noAcceptedNameIsLostBySIGKILL",
       "CampaignTests.swift/nothingAcknowledgedIsLostUnderAMixedLoad"),
     Promise(
-      "A change survives a power loss of the host once msync or fsync has returned 0."),
+      "A change survives a power loss of the host once msync or fsync has returned 0.",
+      "PowerLossTests.swift/everySyncedChangeSurvivesAPowerLossAtEveryWrite",
+      "SimulationTests.swift/everyScheduleAgreesWithAPlainArray"),
     Promise(
       "With sync=remote, msync and fsync return 0 only once the change is committed in the store.",
       "LifecycleTests.swift/syncRemoteWaitsForTheCommit"),

@@ -24,7 +24,8 @@ extension Group {
     let (root, names) = state.withLock { ($0.root, committedInodes($0)) }
     let live = Set(names.map(\.id))
     var writer = CheckpointWriter(
-      group: id, epoch: root.epoch, commit: root.commit, geometry: geometry)
+      group: id, object: ObjectID(epoch: root.epoch, random: engine.freshID()), commit: root.commit,
+      geometry: geometry)
     let input = map.checkpointInput()
     for (file, number, old, changes) in input.changed where live.contains(file) {
       let base: RemoteMap.DecodedPage? =
@@ -123,12 +124,12 @@ struct CheckpointWriter {
   private var bytes: [UInt8]
   private var index: CheckpointIndex
 
-  init(group: GroupID, epoch: Epoch, commit: CommitID, geometry: Geometry) {
+  init(group: GroupID, object: ObjectID, commit: CommitID, geometry: Geometry) {
     self.group = group
     self.commit = commit
     self.geometry = geometry
-    object = ObjectID(epoch: epoch, random: .random())
-    bytes = CheckpointCodec.encodeHeader(group: group, epoch: epoch, commit: commit.number)
+    self.object = object
+    bytes = CheckpointCodec.encodeHeader(group: group, epoch: object.epoch, commit: commit.number)
     index = CheckpointIndex(group: group, commit: commit, mapPages: [], namePages: [])
   }
 

@@ -63,9 +63,11 @@ public struct EngineSettings: Sendable {
 /// What every part of the engine needs: threads, time, the store, the log. One for each mount.
 public final class EngineContext: Sendable {
   /// Runs the engine's tasks.
-  public let executor: EngineExecutor
+  public let executor: any TaskExecutor
   /// Time.
   public let clock: any EngineClock
+  /// Where the caches are.
+  public let disk: any LocalDisk
   /// The store stack: metered, retrying, verifying.
   public let store: any ObjectStore
   /// The mount's settings.
@@ -80,20 +82,36 @@ public final class EngineContext: Sendable {
   let directWrites = Atomic<Int>(0)
   /// Errors since the start, for `regionfs-stat`.
   public let errors = Lock<(count: Int, last: String?)>((0, nil))
+  private let generator: Lock<any RandomNumberGenerator & Sendable>
   private let sink: @Sendable (EventLevel, String) -> Void
 
-  /// A context; `sink` gets one line for each event.
+  /// A context; `sink` gets one line for each event. Names of objects and nonces come from
+  /// `generator`.
   public init(
-    executor: EngineExecutor, clock: any EngineClock, store: any ObjectStore,
-    settings: EngineSettings, writer: WriterID,
+    executor: any TaskExecutor, clock: any EngineClock, store: any ObjectStore,
+    disk: any LocalDisk = HostDisk(), settings: EngineSettings, writer: WriterID,
+    generator: any RandomNumberGenerator & Sendable = SystemRandomNumberGenerator(),
     sink: @escaping @Sendable (EventLevel, String) -> Void
   ) {
     self.executor = executor
     self.clock = clock
     self.store = store
+    self.disk = disk
+    self.generator = Lock(generator)
     self.settings = settings
     self.writer = writer
     self.sink = sink
+  }
+
+  /// 128 bits that nobody else has.
+  func freshID() -> Random128 {
+    generator.withLock { Random128.random(using: &$0) }
+  }
+
+  /// A number of nanoseconds up to `bound`, at random.
+  func random(upTo bound: Duration) -> Duration {
+    let bound = UInt64(bound.wholeNanoseconds)
+    return .nanoseconds(generator.withLock { UInt64.random(in: 0...bound, using: &$0) })
   }
 
   /// Writes a line of the log; errors are counted too.

@@ -228,7 +228,7 @@ public final class Group: Sendable {
     guard state.regions.count > Self.idleRegions else { return }
     let isClean = state.push.uncommittedBytes == 0
     // A region with pages that only the log and the data file have stays until they are committed.
-    for (file, open) in state.regions
+    for (file, open) in state.regions.sorted(by: { $0.key < $1.key })
     where open.opens == 0 && (isClean || !open.region.hasUnsettledChunks) {
       retire(open.region, state.root.commit, synced: false)
       state.regions[file] = nil
@@ -310,6 +310,6 @@ struct TailChanges: Sendable {
   func chunks(of file: FileID, after commit: CommitNumber) -> [ChunkIndex]? {
     guard let ranges = ranges(of: file, after: commit) else { return nil }
     guard ranges.allSatisfy({ $0.count <= 1 << 20 }) else { return nil }
-    return Array(Set(ranges.flatMap { Array($0) }))
+    return Set(ranges.flatMap { Array($0) }).sorted()
   }
 }

@@ -115,13 +115,12 @@ extension Group {
   /// Starts the log of a new epoch. Nothing uncommitted is in the cache.
   func beginLog(_ root: Root) -> RegionError? {
     do throws(LocalError) {
-      for name in try LocalDirectory.names(in: cache.logDirectory) {
-        try LocalDirectory.removeFile(cache.logDirectory + "/" + name)
-      }
-      let log = LogID.random()
-      let header = LogFileHeader(
+      try cache.disk.removeFiles(in: cache.logDirectory)
+      let log = engine.freshID()
+      var header = LogFileHeader(
         group: id, epoch: root.epoch, writer: engine.writer, log: log, base: root.commit, index: 0,
         firstSequence: 1, chain: LogCodec.initialChain(of: log))
+      header.boot = bootID.low
       let former = try cache.lineage()
       let since =
         former.flatMap { $0.until == root.commit && $0.writer == engine.writer ? $0.since : nil }
@@ -129,7 +128,8 @@ extension Group {
       // The lineage comes first: without it a crash would only cost the cache's warmth.
       try cache.setLineage(
         Lineage(since: since, until: root.commit, log: log, writer: engine.writer))
-      let writeLog = try WriteLog(directory: cache.logDirectory, header: header)
+      let writeLog = try WriteLog(
+        directory: cache.logDirectory, header: header, on: cache.disk)
       state.withLock { state in
         state.log = writeLog
         state.sync = SyncState()
@@ -191,11 +191,13 @@ extension Group {
     state.namespace = tree.namespace
     state.generation += 1
     let isContinued = root.history.contains(old.commit)
-    for (file, open) in state.regions where tree.namespace[file] == nil && open.opens == 0 {
+    for (file, open) in state.regions.sorted(by: { $0.key < $1.key })
+    where tree.namespace[file] == nil && open.opens == 0 {
       open.region.close()
       state.regions[file] = nil
     }
-    for (file, open) in state.regions where state.unlinked[file] == nil {
+    for (file, open) in state.regions.sorted(by: { $0.key < $1.key })
+    where state.unlinked[file] == nil {
       let changed = isContinued ? state.tail.ranges(of: file, after: old.commit.number) : nil
       drop(changed ?? [0..<Limits.regionSize >> geometry.chunkShift], of: open.region)
       follow(open.region, state)
@@ -278,9 +280,7 @@ extension Group {
         try cache.setLineage(
           Lineage(since: lineage.since, until: root.commit, log: log, writer: lineage.writer))
       }
-      for name in try LocalDirectory.names(in: directory) {
-        try LocalDirectory.removeFile(directory + "/" + name)
-      }
+      try cache.disk.removeFiles(in: directory)
     } catch {
       engine.log(.warning, "\(error)")
     }

@@ -24,11 +24,11 @@ extension Group {
     _ engine: EngineContext, cacheDirectory: String, bootID: Random128, kind: InodeKind,
     mode: UInt16, uid: UInt32, gid: UInt32, target: [UInt8] = []
   ) async throws(GroupError) -> Group {
-    let id = GroupID.random()
+    let id = engine.freshID()
     let objects = GroupObjects(group: id, engine: engine)
     let root = Root(
       group: id, geometry: engine.settings.geometry, claim: .held(engine.writer),
-      holder: engine.settings.holder, nonce: .random(), log: .zero, time: engine.clock.wall)
+      holder: engine.settings.holder, nonce: engine.freshID(), log: .zero, time: engine.clock.wall)
     let group: Group
     do throws(RemoteError) {
       let etag = try await objects.createRoot(root)
@@ -87,7 +87,8 @@ extension Group {
   ) throws(RemoteError) -> Group {
     let cache: GroupCache
     do throws(LocalError) {
-      cache = try GroupCache(group: root.group, cacheDirectory: cacheDirectory)
+      cache = try GroupCache(
+        group: root.group, cacheDirectory: cacheDirectory, disk: objects.engine.disk)
     } catch {
       throw .store(
         StoreError(
@@ -118,7 +119,9 @@ extension Group {
   private func recover() async throws(GroupError) {
     let recovered: RecoveredLog?
     do throws(LogRecoveryError) {
-      recovered = try WriteLog.recover(in: cache.logDirectory)
+      let (log, cut) = state.withLock { ($0.root.log, $0.root.cut) }
+      recovered = try WriteLog.recover(
+        in: cache.logDirectory, on: cache.disk, boot: bootID.low, committed: (log, cut))
     } catch {
       throw .log("\(error). Nothing was discarded; move the file away to go on without its changes")
     }
@@ -135,15 +138,20 @@ extension Group {
     let base = mayReplay ? Base(root, of: log) : await base(of: log, root)
     log.entries.removeAll { $0.sequence <= base.cut }
     do throws(LocalError) {
-      if mayReplay, !engine.settings.isReadOnly {
-        try goOn(log, base.cut, root)
+      if log.lastSequence < base.cut {
+        // Committed from memory, and lost with the host's power: what the log would append now would
+        // count as committed. Nothing of it is needed; the next change begins another one.
+        try cache.disk.removeFiles(in: cache.logDirectory)
+        try cache.removeFiles()
+      } else if mayReplay, !engine.settings.isReadOnly {
+        try replay(log, base.cut)
       } else if log.entries.isEmpty {
-        for name in try LocalDirectory.names(in: cache.logDirectory) {
-          try LocalDirectory.removeFile(cache.logDirectory + "/" + name)
-        }
+        try cache.disk.removeFiles(in: cache.logDirectory)
       } else {
         // The cached bytes have the changes that the group will not have.
-        for file in Set(log.entries.compactMap(\.record.dataFile)) { try cache.remove(file) }
+        for file in Set(log.entries.compactMap(\.record.dataFile)).sorted() {
+          try cache.remove(file)
+        }
         if engine.settings.isReadOnly { return }
         try setAside(
           log, log.entries, base, reason: "group was written by \(root.holder.printable) since")
@@ -151,15 +159,6 @@ extension Group {
     } catch {
       throw .local(error)
     }
-  }
-
-  /// Replays, and goes on as the writer.
-  private func goOn(_ log: WriteLog, _ cut: SequenceNumber, _ root: Root) throws(LocalError) {
-    guard cut > log.lastSequence else { return try replay(log, cut) }
-    // The host lost the end of the log, all of which is committed. New records must not get the
-    // numbers of those: a fresh log, in the same claim.
-    if let error = beginWriting(root) { throw error }
-    startPusher()
   }
 
   /// A claim of ours without a log: it was moved away, or never begun. The cached bytes may have
@@ -247,13 +246,19 @@ extension Group {
   /// Stops as a killed daemon does: nothing is drained, noted or closed in order. For tests, which
   /// load the group again from what is in the cache.
   func crash() {
+    let waiters = state.withLock { state in
+      defer { state.sync.durableWaiters = [] }
+      return state.sync.durableWaiters.map(\.completion)
+    }
+    for waiter in waiters { waiter(.io) }
     let regions = state.withLock { state in
       stop(.io, reason: "it crashed", &state)
       state.log = nil
       defer { state.regions = [:] }
-      return state.regions.values.map(\.region)
+      return state.regions.sorted { $0.key < $1.key }.map(\.value.region)
     }
     for region in regions { region.close() }
+    pushSignal.signal()
   }
 
   /// Fails every parked read, so that the session can end.
@@ -264,11 +269,21 @@ extension Group {
   /// Closes the cached regions after the mount's end and makes their bytes durable, so that the next
   /// mount finds them warm.
   public func closeRegions() {
-    let (regions, commit) = state.withLock { state in
+    let (regions, commit, log) = state.withLock { state in
       defer { state.regions = [:] }
-      return (state.regions.values.map(\.region), state.root.commit)
+      let regions = state.regions.sorted { $0.key < $1.key }.map(\.value.region)
+      return (regions, state.root.commit, state.log?.takeUnsynced() ?? [])
     }
-    for region in regions { retire(region, commit, synced: true) }
+    var synced = true
+    do throws(LocalError) {
+      // Durable bytes of changes that are not durable themselves would be taken for committed ones.
+      for file in log { try file.syncData() }
+      try cache.syncNames()
+    } catch {
+      engine.log(.warning, "\(error)")
+      synced = false
+    }
+    for region in regions { retire(region, commit, synced: synced) }
   }
 
   /// The group lost its name: what is open stays readable, nothing more is pushed, and the cache

@@ -24,12 +24,12 @@ extension Group {
       case .commit:
         switch await commitAndCheckpoint() {
         case .done: backoff.reset()
-        case .again: await engine.clock.sleep(for: backoff.next())
+        case .again: await engine.clock.sleep(for: backoff.next(engine))
         case .over: return
         }
       case .release:
         if await releaseOrResume() { return }
-        await engine.clock.sleep(for: backoff.next())
+        await engine.clock.sleep(for: backoff.next(engine))
       }
     }
   }
@@ -116,7 +116,7 @@ extension Group {
     let (references, tables) = try await upload(recipe, old)
     var new = old
     new.history = Array(([old.commit] + old.history).prefix(Limits.rootHistory))
-    new.commit = CommitID(number: old.commit.number + 1, nonce: .random())
+    new.commit = CommitID(number: old.commit.number + 1, nonce: engine.freshID())
     new.committedAt = engine.clock.wall
     let (log, nextFileID, collected) = state.withLock { state in
       defer { state.collected = [] }
@@ -224,7 +224,9 @@ extension Group {
     _ plan: SegmentBuilder.Plan, _ index: Int, _ count: Int, _ builder: SegmentBuilder
   ) async -> Result<SegmentBuilder.Segment, PushError> {
     do throws(SegmentBuilder.BuildError) {
-      let segment = try builder.build(plan, index: index, count: count)
+      let segment = try builder.build(
+        plan, as: ObjectID(epoch: builder.epoch, random: engine.freshID()), index: index,
+        count: count)
       do throws(RemoteError) {
         try await objects.create(objects.segmentKey(segment.object), segment.body)
         return .success(segment)
@@ -285,10 +287,9 @@ struct Backoff {
     current = first
   }
 
-  mutating func next() -> Duration {
+  mutating func next(_ engine: EngineContext) -> Duration {
     defer { current = min(current * 2, .seconds(10)) }
-    let half = UInt64(current.wholeNanoseconds / 2)
-    return .nanoseconds(half + UInt64.random(in: 0...half))
+    return current / 2 + engine.random(upTo: current / 2)
   }
 
   mutating func reset() { current = first }

@@ -68,7 +68,9 @@ extension Group {
     }
     guard let lost else { return }
     do throws(LocalError) {
-      for file in Set(lost.entries.compactMap(\.record.dataFile)) { try cache.remove(file) }
+      for file in Set(lost.entries.compactMap(\.record.dataFile)).sorted() {
+        try cache.remove(file)
+      }
       try setAside(lost.log, lost.entries, lost.base, reason: "claim was taken over")
     } catch {
       engine.log(.warning, "the next mount sets the changes of group \(id) aside: \(error)")

@@ -36,11 +36,15 @@ final class WriteLog {
     var end: UInt64
   }
 
+  let disk: any LocalDisk
   let directory: String
   let header: LogFileHeader
   var segments: [Segment] = []
   var nextSequence: SequenceNumber
   var chain: UInt32
+  /// Records up to this one are durable: each record tells, so that after a power loss it is known
+  /// what has to be there.
+  var synced: SequenceNumber = 0
   /// Files with records that no `fdatasync` has covered.
   var unsynced: [LocalFile] = []
   /// Entries that no seal has taken yet, oldest first.
@@ -50,20 +54,28 @@ final class WriteLog {
   private var head: [UInt8] = []
 
   /// Begins a log in `directory`, which holds no log files.
-  init(directory: String, header: LogFileHeader) throws(LocalError) {
+  init(
+    directory: String, header: LogFileHeader, on disk: any LocalDisk = HostDisk()
+  ) throws(LocalError) {
+    self.disk = disk
     self.directory = directory
     self.header = header
     nextSequence = header.firstSequence
     chain = header.chain
+    // The files of an older log were removed: none of them may stand beside this one's.
+    try disk.syncDirectory(directory)
     try roll()
-    try LocalDirectory.sync(directory)
   }
 
-  init(directory: String, header: LogFileHeader, next: SequenceNumber, chain: UInt32) {
+  /// A log that goes on where the one with `header` begins, this time in boot `boot`.
+  init(directory: String, continuing header: LogFileHeader, boot: UInt64, on disk: any LocalDisk) {
+    self.disk = disk
     self.directory = directory
+    var header = header
+    header.boot = boot
     self.header = header
-    nextSequence = next
-    self.chain = chain
+    nextSequence = header.firstSequence
+    chain = header.chain
   }
 
   /// The newest record's number; one less than the first if there is none.
@@ -83,7 +95,8 @@ final class WriteLog {
     let newChain: UInt32
     do throws(FormatError) {
       newChain = try unsafe LogCodec.encodeHead(
-        record, sequence: sequence, previousChain: chain, payload: payload, into: &head)
+        record, sequence: sequence, previousChain: chain, synced: synced, payload: payload,
+        into: &head)
     } catch {
       throw .tooLarge
     }
@@ -159,7 +172,7 @@ final class WriteLog {
     while segments.count > 1, segments[0].lastSequence <= cut {
       let file = segments.removeFirst().file
       unsynced.removeAll { $0 === file }
-      try LocalDirectory.removeFile(file.path)
+      try disk.removeFile(file.path)
     }
   }
 
@@ -170,11 +183,18 @@ final class WriteLog {
     fileHeader.index = index
     fileHeader.firstSequence = nextSequence
     fileHeader.chain = chain
+    fileHeader.synced = synced
     let path = directory + "/" + Self.name(header.log, index)
-    let file = try LocalFile(path: path, flags: O_RDWR | O_CREAT | O_EXCL)
-    try file.write(LogCodec.encodeFileHeader(fileHeader), at: 0)
-    try file.syncData()
-    try LocalDirectory.sync(directory)
+    let file = try disk.open(path, flags: O_RDWR | O_CREAT | O_EXCL)
+    do throws(LocalError) {
+      try file.write(LogCodec.encodeFileHeader(fileHeader), at: 0)
+      try file.syncData()
+      try disk.syncDirectory(directory)
+    } catch {
+      // Without it the next attempt finds the name free.
+      try? disk.removeFile(path)
+      throw error
+    }
     undo = nil
     segments.append(
       Segment(

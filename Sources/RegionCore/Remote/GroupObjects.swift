@@ -195,7 +195,7 @@ final class GroupObjects: Sendable {
       guard attempts < Self.leastSwapAttempts || waited < engine.settings.faultTimeout else {
         throw .store(failure)
       }
-      await engine.clock.sleep(for: backoff.next())
+      await engine.clock.sleep(for: backoff.next(engine))
     }
   }
 

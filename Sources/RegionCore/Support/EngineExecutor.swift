@@ -27,13 +27,6 @@ public final class EngineExecutor: TaskExecutor {
     wakeup.signal()
   }
 
-  /// Runs `body` as a task on these threads.
-  @discardableResult
-  public func spawn(_ body: sending @escaping @isolated(any) () async -> Void) -> Task<Void, Never>
-  {
-    Task(executorPreference: self, operation: body)
-  }
-
   private func runUntilStopped() {
     while true {
       wakeup.wait()
@@ -57,6 +50,15 @@ public final class EngineExecutor: TaskExecutor {
       }
       return job
     }
+  }
+}
+
+extension TaskExecutor {
+  /// Runs `body` as a task of this executor.
+  @discardableResult
+  public func spawn(_ body: sending @escaping @isolated(any) () async -> Void) -> Task<Void, Never>
+  {
+    Task(executorPreference: self, operation: body)
   }
 }
 

@@ -185,8 +185,10 @@ final class LogDirectory: Sendable {
         try LocalDirectory.removeFile(path + "/" + name)
       }
       for (index, bytes) in files.enumerated() {
-        try LocalFile(path: path + "/log.000000000\(index)", flags: O_RDWR | O_CREAT)
-          .write(bytes, at: 0)
+        try LocalFile(
+          path: path + "/" + WriteLog.name(.zero, UInt32(index)), flags: O_RDWR | O_CREAT
+        )
+        .write(bytes, at: 0)
       }
     } catch {
       throw FuzzFinding("\(error)")

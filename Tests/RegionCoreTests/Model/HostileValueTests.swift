@@ -50,9 +50,10 @@ import Testing
       group: .zero, epoch: 1, writer: .zero, log: .zero,
       base: CommitID(number: 1, nonce: .zero), index: .max, firstSequence: firstSequence,
       chain: 5)
-    try LocalFile(path: scratch.file("log"), flags: O_RDWR | O_CREAT)
+    let path = scratch.file(WriteLog.name(.zero, .max))
+    try LocalFile(path: path, flags: O_RDWR | O_CREAT)
       .write(LogCodec.encodeFileHeader(header) + more, at: 0)
-    return (scratch, scratch.file("log"))
+    return (scratch, path)
   }
 
   private func record(_ sequence: SequenceNumber, previousChain: UInt32) throws -> [UInt8] {
