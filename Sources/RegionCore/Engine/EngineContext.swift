@@ -36,8 +36,12 @@ public struct EngineSettings: Sendable {
   public var pushInterval = Duration.seconds(5)
   /// Bytes of uncommitted changes at which writers wait.
   public var logLimit: UInt64 = 1 << 30
+  /// How long a request waits for news from the store where something older can be shown instead.
+  public var patience = Duration.seconds(3)
   /// How long a read of an absent chunk waits for the store before it fails.
   public var faultTimeout = Duration.seconds(30)
+  /// How often a group with open files is looked at for other writers' commits; zero: only at open.
+  public var followInterval = Duration.seconds(1)
   /// No change is accepted.
   public var isReadOnly = false
   /// Claim groups that another writer holds.
@@ -70,6 +74,8 @@ public final class EngineContext: Sendable {
   public let store: any ObjectStore
   /// The mount's settings.
   public let settings: EngineSettings
+  /// Whether the store answers.
+  public let health: StoreHealth
   /// This cache directory's identity.
   public let writer: WriterID
   /// Transfer buffers.
@@ -80,12 +86,16 @@ public final class EngineContext: Sendable {
   let directWrites = Atomic<Int>(0)
   /// Errors since the start, for `regionfs-stat`.
   public let errors = Lock<(count: Int, last: String?)>((0, nil))
+  /// Makes the kernel forget pages that another writer's commit made old, and returns when it has;
+  /// nil where there is no kernel.
+  public let forgetPages = Lock<(@Sendable (Group, [StalePages]) async -> Void)?>(nil)
   private let sink: @Sendable (EventLevel, String) -> Void
 
   /// A context; `sink` gets one line for each event.
   public init(
     executor: EngineExecutor, clock: any EngineClock, store: any ObjectStore,
     settings: EngineSettings, writer: WriterID,
+    health: StoreHealth = StoreHealth(),
     sink: @escaping @Sendable (EventLevel, String) -> Void
   ) {
     self.executor = executor
@@ -93,6 +103,7 @@ public final class EngineContext: Sendable {
     self.store = store
     self.settings = settings
     self.writer = writer
+    self.health = health
     self.sink = sink
   }
 
@@ -102,5 +113,43 @@ public final class EngineContext: Sendable {
       errors.withLock { $0 = ($0.count + 1, message) }
     }
     sink(level, message)
+  }
+}
+
+extension EngineContext {
+  /// What `body` comes to, if that is soon: nil where the store lets it wait longer than there is
+  /// patience for (hardly any while the store is known to be down). `body` goes on in any case.
+  public func patiently<Value: Sendable>(
+    _ body: @escaping @Sendable () async -> Value
+  ) async -> Value? {
+    let limit = health.isDown ? min(settings.patience, .milliseconds(20)) : settings.patience
+    let waiter = Lock<CheckedContinuation<Value?, Never>?>(nil)
+    let timer = Lock<Task<Void, Never>?>(nil)
+    let answer: @Sendable (Value?) -> Void = { value in
+      let waiting = waiter.withLock { $0.take() }
+      waiting?.resume(returning: value)
+    }
+    return await withCheckedContinuation { continuation in
+      waiter.withLock { $0 = continuation }
+      executor.spawn {
+        answer(await body())
+        timer.withLock { $0 }?.cancel()
+      }
+      let task = executor.spawn {
+        await self.clock.sleep(for: limit)
+        answer(nil)
+      }
+      timer.withLock { $0 = task }
+    }
+  }
+
+  /// Throws while conditional writes are not known to be honoured, because the store has not answered
+  /// since the mount.
+  func requireChecked(_ key: ObjectKey) throws(RemoteError) {
+    guard !health.isChecked else { return }
+    throw .store(
+      StoreError(
+        .unavailable, operation: "PUT", object: key.text,
+        detail: "the store has not answered since the mount"))
   }
 }

@@ -25,7 +25,7 @@ extension Group {
     mode: UInt16, uid: UInt32, gid: UInt32, target: [UInt8] = []
   ) async throws(GroupError) -> Group {
     let id = GroupID.random()
-    let objects = GroupObjects(group: id, engine: engine)
+    let objects = GroupObjects(group: id, engine: engine, cacheDirectory: cacheDirectory)
     let root = Root(
       group: id, geometry: engine.settings.geometry, claim: .held(engine.writer),
       holder: engine.settings.holder, nonce: .random(), log: .zero, time: engine.clock.wall)
@@ -37,6 +37,7 @@ extension Group {
       throw .remote(error)
     }
     if let error = group.beginWriting(root) { throw .local(error) }
+    objects.keeping { () throws(LocalError) in try objects.copies.keep(root) }
     let top = Inode(
       id: Namespace.top, parent: 0, name: nil, kind: kind, mode: mode, uid: uid, gid: gid,
       time: engine.clock.wall, target: target)
@@ -55,10 +56,10 @@ extension Group {
     _ id: GroupID, _ engine: EngineContext, cacheDirectory: String, bootID: Random128,
     kind: InodeKind
   ) async throws(GroupError) -> Group {
-    let objects = GroupObjects(group: id, engine: engine)
+    let objects = GroupObjects(group: id, engine: engine, cacheDirectory: cacheDirectory)
     let group: Group
     do throws(RemoteError) {
-      let (root, etag) = try await objects.root()
+      let (root, etag) = try await objects.rootOrCopy()
       let tree = try await TreeLoader(objects: objects).load(root)
       var namespace = tree.namespace
       if namespace[Namespace.top] == nil {
@@ -69,15 +70,18 @@ extension Group {
               id: Namespace.top, parent: 0, name: nil, kind: kind,
               mode: kind == .directory ? 0o700 : 0o600, uid: 0, gid: 0, time: root.committedAt)))
       }
-      group = try make(objects, root, etag, namespace, cacheDirectory, bootID)
+      group = try make(objects, root, etag ?? ETag(""), namespace, cacheDirectory, bootID)
+      if etag != nil { group.keepCopy(root, tree) }
       group.map.reset(to: tree.index, tables: tree.tables)
       group.state.withLock {
         $0.tail = TailChanges(root: root, tables: tree.tables, geometry: root.geometry)
+        $0.isVerified = etag != nil
       }
     } catch {
       throw .remote(error)
     }
     try group.recover()
+    if !group.isVerified { engine.executor.spawn { await group.verifyUntilKnown() } }
     return group
   }
 
@@ -130,10 +134,20 @@ extension Group {
     let root = state.withLock { $0.root }
     let isOurs = root.log == log.header.log
     let cut = isOurs ? root.cut : 0
+    let isGapless = log.header.firstSequence <= cut + 1
     log.entries.removeAll { $0.sequence <= cut }
     let mayReplay =
       log.header.writer == engine.writer && log.header.epoch == root.epoch
       && root.claim == .held(engine.writer) && (isOurs || root.commit == log.header.base)
+    if !isVerified, !(mayReplay && isGapless), !engine.settings.isReadOnly {
+      // The copy of the root is older than the log: only the store can tell what became of it.
+      if log.entries.isEmpty { return }
+      throw .remote(
+        .store(
+          StoreError(
+            .unavailable, operation: "GET", object: objects.address(objects.rootKey),
+            detail: "the cache's copy does not fit the log, and the store does not answer")))
+    }
     do throws(LocalError) {
       if mayReplay, !engine.settings.isReadOnly {
         try replay(log, cut)
@@ -262,6 +276,7 @@ extension Group {
       defer { state.regions = [:] }
       return (state.regions.values.map(\.region), state.root.commit)
     }
+    objects.keeping { () throws(LocalError) in try objects.copies.sync() }
     for region in regions { retire(region, commit, synced: true) }
   }
 

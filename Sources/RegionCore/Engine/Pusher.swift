@@ -11,6 +11,7 @@ extension Group {
       let step = state.withLock { state -> PushState.Step? in
         guard case .writer = state.role else { return nil }
         let hasWriters = state.regions.values.contains { $0.writableOpens > 0 }
+        if !state.isVerified { return .wait(.seconds(1)) }
         if state.pendingSwap != nil { return .commit }
         let step = state.push.next(
           now: engine.clock.now, settings: engine.settings, hasWriters: hasWriters)
@@ -73,8 +74,13 @@ extension Group {
       switch error {
       case .lost(let root): loseClaim(to: root)
       case .remote(let error):
-        state.withLock { $0.lastError = "\(error)" }
+        state.withLock { state in
+          state.lastError = "\(error)"
+          state.push.isFailing = true
+        }
         engine.log(.warning, "push of group \(id) will be tried again: \(error)")
+        // At the log's limit write(2) is told now.
+        retryWaiting()
       case .local(let error):
         state.withLock { stop(.io, reason: "the log cannot be read: \(error)", &$0) }
       case .format(let error):
@@ -130,6 +136,8 @@ extension Group {
     switch result {
     case .lost(let root): throw .lost(root)
     case .done(let etag):
+      // Before the log lets go of what the new root holds.
+      objects.keeping { () throws(LocalError) in try objects.copies.keep(pending.root) }
       pending.finish(etag)
       state.withLock { $0.pendingSwap = nil }
     }
@@ -202,7 +210,11 @@ extension Group {
     do throws(SegmentBuilder.BuildError) {
       let segment = try builder.build(plan, index: index, count: count)
       do throws(RemoteError) {
-        try await objects.create(objects.segmentKey(segment.object), segment.body)
+        let key = objects.segmentKey(segment.object)
+        try await objects.create(key, segment.body)
+        objects.keep(
+          key, segment.body, offset: UInt64(segment.reference.tableOffset),
+          length: segment.reference.tableLength)
         return .success(segment)
       } catch {
         return .failure(.remote(error))
@@ -249,12 +261,15 @@ extension Group {
   }
 }
 
-/// Waits that double, from 100 ms to 10 s.
+/// Waits that double, from 100 ms to 10 s or what else is the longest.
 struct Backoff {
   private var current = Duration.milliseconds(100)
+  private let longest: Duration
+
+  init(longest: Duration = .seconds(10)) { self.longest = longest }
 
   mutating func next() -> Duration {
-    defer { current = min(current * 2, .seconds(10)) }
+    defer { current = min(current * 2, longest) }
     return current
   }
 
