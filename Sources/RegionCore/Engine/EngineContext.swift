@@ -122,7 +122,9 @@ extension EngineContext {
   public func patiently<Value: Sendable>(
     _ body: @escaping @Sendable () async -> Value
   ) async -> Value? {
-    let limit = health.isDown ? min(settings.patience, .milliseconds(20)) : settings.patience
+    // Several such waits, one after the other, should fit into what a request may take.
+    let patience = min(settings.patience, settings.faultTimeout / 4)
+    let limit = health.isDown ? min(patience, .milliseconds(20)) : patience
     let waiter = Lock<CheckedContinuation<Value?, Never>?>(nil)
     let timer = Lock<Task<Void, Never>?>(nil)
     let answer: @Sendable (Value?) -> Void = { value in
@@ -137,6 +139,8 @@ extension EngineContext {
       }
       let task = executor.spawn {
         await self.clock.sleep(for: limit)
+        guard waiter.withLock({ $0 != nil }) else { return }
+        self.health.noteSilence()
         answer(nil)
       }
       timer.withLock { $0 = task }

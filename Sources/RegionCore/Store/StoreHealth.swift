@@ -25,6 +25,12 @@ public final class StoreHealth: Sendable {
     state.withLock { $0.failingSince = $0.failingSince ?? now }
   }
 
+  /// A request has waited for an answer longer than there was patience for: the next ones need not
+  /// find that out again.
+  public func noteSilence() {
+    state.withLock { $0.failingSince = MonotonicTime(nanoseconds: 0) }
+  }
+
   /// The mount began while it did not answer: it counts as down at once, and conditional writes are
   /// not to be used before they were checked.
   public func noteDown(isChecked: Bool) {

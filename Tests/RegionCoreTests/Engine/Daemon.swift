@@ -57,6 +57,7 @@ final class Daemon: Sendable {
     settings.holder = "test"
     // What a mount shows when it runs out of patience is another test's affair.
     settings.patience = .seconds(1_000_000)
+    settings.faultTimeout = .seconds(4_000_000)
     change(&settings)
     faults = FaultStore(store, seed: seed)
     let policy = RetryPolicy(
