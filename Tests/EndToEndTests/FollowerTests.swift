@@ -49,6 +49,7 @@ extension EndToEnd {
             #expect(seen.torn == 0 && seen.foreign == 0 && seen.back == 0, "\(line)")
             #expect(seen.newest == last, "it does not see the last commit of \(last): \(line)")
             #expect(seen.changes > 48, "no commits but the first and the last: \(line)")
+            _ = try watcher.waitForExit(timeout: .seconds(20))
           }
           try reader.unmount()
         }

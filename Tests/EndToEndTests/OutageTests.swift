@@ -229,9 +229,13 @@ extension EndToEnd {
         """
       let options = ["sync=remote", "push_interval=1h"]
       try store.mounted(options: options, through: proxy) { mounted in
-        let file = "\(mounted.mountpoint)/f"
+        // Of one group, which is there; and not one file, whose lock fsync(2) holds.
+        let file = "\(mounted.mountpoint)/d/f"
+        try ChildProcess.check(["mkdir", "\(mounted.mountpoint)/d"])
         func syncer(_ offset: Int) throws -> BackgroundProcess {
-          let process = try BackgroundProcess([Programs.python, "-c", program, file, "\(offset)"])
+          let process = try BackgroundProcess([
+            Programs.python, "-c", program, "\(file)\(offset)", "\(offset)",
+          ])
           #expect(try process.nextLine() == "writing")
           return process
         }

@@ -65,7 +65,7 @@ extension Group {
       }
     }
     objects.keeping { () throws(LocalError) in
-      try objects.copies.retain(committed.pieceNames(built.index))
+      try objects.copies?.retain(committed.pieceNames(built.index))
     }
     await collectGarbage()
   }

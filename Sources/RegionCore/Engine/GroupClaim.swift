@@ -61,7 +61,7 @@ extension Group {
         switch try await objects.swapRoot(from: old, etag, to: new) {
         case .lost(let current): holder = current.holder
         case .done(let etag):
-          objects.keeping { () throws(LocalError) in try objects.copies.keep(new) }
+          objects.keeping { () throws(LocalError) in try objects.copies?.keep(new) }
           // No page may be dirtied before the kernel has forgotten the old ones: it would be written
           // back over another writer's commit.
           await forget(try await adopt(new, etag, claiming: true))
@@ -156,8 +156,8 @@ extension Group {
   /// the cached chunks follow it: a copy that is older than they are would not know what is old.
   func keepCopy(_ root: Root, _ tree: TreeLoader.Tree) {
     objects.keeping { () throws(LocalError) in
-      try objects.copies.keep(root)
-      try objects.copies.retain(root.pieceNames(tree.index))
+      try objects.copies?.keep(root)
+      try objects.copies?.retain(root.pieceNames(tree.index))
     }
   }
 
@@ -240,7 +240,7 @@ extension Group {
     do throws(RemoteError) {
       switch try await objects.swapRoot(from: old, etag, to: new) {
       case .done(let etag):
-        objects.keeping { () throws(LocalError) in try objects.copies.keep(new) }
+        objects.keeping { () throws(LocalError) in try objects.copies?.keep(new) }
         endLog(new, etag)
         return true
       case .lost(let current):

@@ -37,7 +37,7 @@ extension Group {
       throw .remote(error)
     }
     if let error = group.beginWriting(root) { throw .local(error) }
-    objects.keeping { () throws(LocalError) in try objects.copies.keep(root) }
+    objects.keeping { () throws(LocalError) in try objects.copies?.keep(root) }
     let top = Inode(
       id: Namespace.top, parent: 0, name: nil, kind: kind, mode: mode, uid: uid, gid: gid,
       time: engine.clock.wall, target: target)
@@ -276,7 +276,7 @@ extension Group {
       defer { state.regions = [:] }
       return (state.regions.values.map(\.region), state.root.commit)
     }
-    objects.keeping { () throws(LocalError) in try objects.copies.sync() }
+    objects.keeping { () throws(LocalError) in try objects.copies?.sync() }
     for region in regions { retire(region, commit, synced: true) }
   }
 

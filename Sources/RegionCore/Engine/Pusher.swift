@@ -137,7 +137,7 @@ extension Group {
     case .lost(let root): throw .lost(root)
     case .done(let etag):
       // Before the log lets go of what the new root holds.
-      objects.keeping { () throws(LocalError) in try objects.copies.keep(pending.root) }
+      objects.keeping { () throws(LocalError) in try objects.copies?.keep(pending.root) }
       pending.finish(etag)
       state.withLock { $0.pendingSwap = nil }
     }

@@ -2,13 +2,13 @@
 final class GroupObjects: Sendable {
   let group: GroupID
   let engine: EngineContext
-  /// Copies in the cache.
-  let copies: MetadataCache
+  /// Copies in the cache; nil for who works on the store without one.
+  let copies: MetadataCache?
 
-  init(group: GroupID, engine: EngineContext, cacheDirectory: String) {
+  init(group: GroupID, engine: EngineContext, cacheDirectory: String? = nil) {
     self.group = group
     self.engine = engine
-    copies = MetadataCache(group: group, cacheDirectory: cacheDirectory)
+    copies = cacheDirectory.map { MetadataCache(group: group, cacheDirectory: $0) }
   }
 
   var rootKey: ObjectKey { ObjectKeys.root(of: group) }
@@ -42,7 +42,7 @@ final class GroupObjects: Sendable {
 
   /// The root, or, where the store does not answer soon, the copy in the cache; that has no version.
   func rootOrCopy() async throws(RemoteError) -> (root: Root, etag: ETag?) {
-    guard let copy = copies.root(of: group) else {
+    guard let copy = copies?.root(of: group) else {
       let (root, etag) = try await root()
       return (root, etag)
     }
@@ -125,12 +125,12 @@ final class GroupObjects: Sendable {
         object: address(key), FormatError(.invalid("length \(range.count)"), what: what))
     }
     let name = MetadataCache.name(key, offset: range.lowerBound)
-    if let copy = copies.piece(name, length: range.count, checksum: checksum) { return copy }
+    if let copy = copies?.piece(name, length: range.count, checksum: checksum) { return copy }
     for _ in 0..<Self.damagedAttempts {
       let buffer = IOBuffer(capacity: range.count)
       _ = try await get(key, range: range, into: buffer, priority: priority)
       if unsafe CRC32C.checksum(buffer.bytes) == checksum {
-        keeping { () throws(LocalError) in try copies.keep(buffer.array, as: name) }
+        keeping { () throws(LocalError) in try copies?.keep(buffer.array, as: name) }
         return buffer.array
       }
       engine.log(.warning, "\(address(key)): \(what) arrived damaged, asking again")
@@ -175,7 +175,7 @@ final class GroupObjects: Sendable {
     guard range.upperBound <= body.count else { return }
     let bytes = unsafe [UInt8](body.bytes.bytes(range))
     keeping { () throws(LocalError) in
-      try copies.keep(bytes, as: MetadataCache.name(key, offset: offset))
+      try copies?.keep(bytes, as: MetadataCache.name(key, offset: offset))
     }
   }
 
