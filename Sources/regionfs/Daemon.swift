@@ -86,7 +86,7 @@ final class Daemon: Sendable {
   func mount() throws(StackError) {
     let isOnline = try reachStore()
     wait { await self.filesystem.recoverLogs(self.cache) }
-    if !configuration.options.readOnly { wait { await self.filesystem.finishRenames() } }
+    if isOnline { wait { await self.finishRenames() } }
     do throws(FuseError) {
       let session = try FuseSession(
         filesystem: filesystem, source: configuration.source,

@@ -46,13 +46,19 @@ extension Daemon {
         noteUsable()
         progress.noteOnline()
         engine.log(.info, "the store answers; the mount is online")
-        return await filesystem.recoverLogs(cache)
+        await filesystem.recoverLogs(cache)
+        return await finishRenames()
       case .refused(let error): engine.log(.error, "nothing is pushed: \(error.description)")
       case .unreachable(let error): engine.log(.debug, error.description)
       }
       await engine.clock.sleep(for: pause)
       pause = min(pause * 2, .seconds(5))
     }
+  }
+
+  /// Ends what renames at the top left half done; needs the store.
+  func finishRenames() async {
+    if !configuration.options.readOnly { await filesystem.finishRenames() }
   }
 
   private func noteUsable() {
