@@ -46,6 +46,7 @@ extension Group {
     try await remote({ () async throws(RemoteError) in
       try await objects.create(objects.mapKey(built.reference.object), built.body)
     })
+    keepCopies(built.body, built.reference, built.index)
     var new = root
     if let old = root.checkpoint, !built.index.refers(to: old.object) {
       new.pendingDeletion = Array(
@@ -64,7 +65,22 @@ extension Group {
         state.tail = TailChanges(after: root.commit.number)
       }
     }
+    objects.keeping { () throws(LocalError) in
+      try objects.copies?.retain(committed.pieceNames(built.index))
+    }
     await collectGarbage()
+  }
+
+  /// Keeps copies of the pages of a checkpoint that was uploaded.
+  private func keepCopies(
+    _ body: IOBuffer, _ reference: Root.CheckpointReference, _ index: CheckpointIndex
+  ) {
+    let key = objects.mapKey(reference.object)
+    objects.keep(key, body, offset: reference.indexOffset, length: reference.indexLength)
+    for page in index.mapPages.map(\.page) + index.namePages.map(\.page)
+    where page.object == reference.object {
+      objects.keep(key, body, offset: page.offset, length: page.length)
+    }
   }
 
   /// The inodes as the newest commit has them: without what was accepted since.

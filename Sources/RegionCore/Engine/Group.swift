@@ -36,6 +36,11 @@ public final class Group: Sendable {
     var role = Role.follower
     var root: Root
     var etag: ETag
+    /// The root is one that the store has shown. Else it is the cache's copy, and nothing is pushed
+    /// before the store was asked (`verify`).
+    var isVerified = true
+    /// A look for newer commits is under way.
+    var isFollowing = false
     /// When the root was last known to be the newest.
     var checkedAt: MonotonicTime
     var namespace: Namespace
@@ -61,8 +66,11 @@ public final class Group: Sendable {
     var before: [FileID: Inode?] = [:]
     var sync = SyncState()
     var space = SpaceGuard()
+    var pacing = WritePacing()
     /// Mutations that wait for room in the log or on the disk.
     var spaceWaiters: [@Sendable () -> Void] = []
+    /// Somebody will look after them in a moment.
+    var isRetryDue = false
     var lastCommitAt: Timestamp?
     var lastError: String?
     /// Whose claim the last one took over.

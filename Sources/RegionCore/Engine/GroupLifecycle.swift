@@ -25,7 +25,7 @@ extension Group {
     mode: UInt16, uid: UInt32, gid: UInt32, target: [UInt8] = []
   ) async throws(GroupError) -> Group {
     let id = engine.freshID()
-    let objects = GroupObjects(group: id, engine: engine)
+    let objects = GroupObjects(group: id, engine: engine, cacheDirectory: cacheDirectory)
     let root = Root(
       group: id, geometry: engine.settings.geometry, claim: .held(engine.writer),
       holder: engine.settings.holder, nonce: engine.freshID(), log: .zero, time: engine.clock.wall)
@@ -37,6 +37,7 @@ extension Group {
       throw .remote(error)
     }
     if let error = group.beginWriting(root) { throw .local(error) }
+    objects.keeping { () throws(LocalError) in try objects.copies?.keep(root) }
     let top = Inode(
       id: Namespace.top, parent: 0, name: nil, kind: kind, mode: mode, uid: uid, gid: gid,
       time: engine.clock.wall, target: target)
@@ -55,10 +56,10 @@ extension Group {
     _ id: GroupID, _ engine: EngineContext, cacheDirectory: String, bootID: Random128,
     kind: InodeKind
   ) async throws(GroupError) -> Group {
-    let objects = GroupObjects(group: id, engine: engine)
+    let objects = GroupObjects(group: id, engine: engine, cacheDirectory: cacheDirectory)
     let group: Group
     do throws(RemoteError) {
-      let (root, etag) = try await objects.root()
+      let (root, etag) = try await objects.rootOrCopy()
       let tree = try await TreeLoader(objects: objects).load(root)
       var namespace = tree.namespace
       if namespace[Namespace.top] == nil {
@@ -69,15 +70,18 @@ extension Group {
               id: Namespace.top, parent: 0, name: nil, kind: kind,
               mode: kind == .directory ? 0o700 : 0o600, uid: 0, gid: 0, time: root.committedAt)))
       }
-      group = try make(objects, root, etag, namespace, cacheDirectory, bootID)
+      group = try make(objects, root, etag ?? ETag(""), namespace, cacheDirectory, bootID)
+      if etag != nil { group.keepCopy(root, tree) }
       group.map.reset(to: tree.index, tables: tree.tables)
       group.state.withLock {
         $0.tail = TailChanges(root: root, tables: tree.tables, geometry: root.geometry)
+        $0.isVerified = etag != nil
       }
     } catch {
       throw .remote(error)
     }
     try await group.recover()
+    if !group.isVerified { engine.executor.spawn { await group.verifyUntilKnown() } }
     return group
   }
 
@@ -121,7 +125,8 @@ extension Group {
     do throws(LogRecoveryError) {
       let (log, cut) = state.withLock { ($0.root.log, $0.root.cut) }
       recovered = try WriteLog.recover(
-        in: cache.logDirectory, on: cache.disk, boot: bootID.low, committed: (log, cut))
+        in: cache.logDirectory, on: cache.disk, boot: bootID.low, committed: (log, cut),
+        continues: isVerified)
     } catch {
       throw .log("\(error). Nothing was discarded; move the file away to go on without its changes")
     }
@@ -136,7 +141,20 @@ extension Group {
       log.header.writer == engine.writer && log.header.epoch == root.epoch
       && root.claim == .held(engine.writer) && (isOurs || root.commit == log.header.base)
     let base = mayReplay ? Base(root, of: log) : await base(of: log, root)
+    let isGapless = log.header.firstSequence <= base.cut + 1
     log.entries.removeAll { $0.sequence <= base.cut }
+    let fitsCopy = mayReplay && isGapless && recovered.isWhole
+    if !isVerified, !fitsCopy, !engine.settings.isReadOnly {
+      // Only the store can tell what became of the log: the copy of the root is older than it, or the
+      // host lost the log's end, of which the store may have more than the copy knows. New records
+      // must not get the numbers of those.
+      if log.entries.isEmpty { return }
+      throw .remote(
+        .store(
+          StoreError(
+            .unavailable, operation: "GET", object: objects.address(objects.rootKey),
+            detail: "the cache's copy does not fit the log, and the store does not answer")))
+    }
     do throws(LocalError) {
       if log.lastSequence < base.cut {
         // Committed from memory, and lost with the host's power: what the log would append now would
@@ -283,6 +301,7 @@ extension Group {
       engine.log(.warning, "\(error)")
       synced = false
     }
+    objects.keeping { () throws(LocalError) in try objects.copies?.sync() }
     for region in regions { retire(region, commit, synced: synced) }
   }
 

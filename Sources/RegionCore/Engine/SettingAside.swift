@@ -28,7 +28,7 @@ extension Group {
   func base(of log: WriteLog, _ root: Root) async -> Base {
     let header = log.header
     if root.log == header.log { return Base(root, of: log) }
-    guard root.epoch > header.epoch else { return Base(beginning: log) }
+    guard root.epoch > header.epoch, isVerified else { return Base(beginning: log) }
     do throws(RemoteError) {
       if let fenced = try await objects.fencedRoot(header.epoch, of: header.writer) {
         return Base(fenced, of: log)

@@ -20,6 +20,8 @@ struct RecoveredLog {
   var log: WriteLog
   /// Bytes cut off at the end: records that were being written when the daemon or host stopped.
   var tornBytes: UInt64
+  /// All that was ever appended is there: the host has not lost its power since.
+  var isWhole: Bool
 }
 
 extension WriteLog {
@@ -32,9 +34,11 @@ extension WriteLog {
   /// the syncs reached is known from the marks of the records behind the damage, wherever they are.
   ///
   /// `committed`: files whose records are all at or before that cut of that log are not needed.
+  /// `continues` false: nothing will be appended, and no file begun in this boot, so that the next
+  /// recovery still sees what this one does.
   static func recover(
     in directory: String, on disk: any LocalDisk = HostDisk(), boot: UInt64 = 0,
-    committed: (log: LogID, cut: SequenceNumber) = (.zero, 0)
+    committed: (log: LogID, cut: SequenceNumber) = (.zero, 0), continues: Bool = true
   ) throws(LogRecoveryError) -> RecoveredLog? {
     var files = try open(directory, disk)
     try removeCommitted(&files, committed, disk)
@@ -51,8 +55,8 @@ extension WriteLog {
       torn = try local { () throws(LocalError) in try log.cut(at: damage, file, later) }
       break
     }
-    try local { () throws(LocalError) in try log.goOn(isSameBoot: isSameBoot) }
-    return RecoveredLog(log: log, tornBytes: torn)
+    if continues { try local { () throws(LocalError) in try log.goOn(isSameBoot: isSameBoot) } }
+    return RecoveredLog(log: log, tornBytes: torn, isWhole: isSameBoot)
   }
 
   /// A log file as it was found.

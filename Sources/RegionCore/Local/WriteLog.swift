@@ -164,16 +164,47 @@ final class WriteLog {
 
   /// Drops whole files whose records are all at or before `cut`.
   func drop(through cut: SequenceNumber) throws(LocalError) {
+    try dropOld(through: cut)
     if let last = segments.last, last.lastSequence <= cut, last.end >= Self.fileTarget / 8 {
       // Even the newest file is committed: go on in a fresh one, so that this one can go. A small
       // one stays: recovery passes over what is committed, and a new file costs two syncs.
-      try roll()
+      do throws(LocalError) {
+        try roll()
+      } catch {
+        guard error.isOutOfSpace else { throw error }
+        try restart()
+      }
     }
+    try dropOld(through: cut)
+  }
+
+  private func dropOld(through cut: SequenceNumber) throws(LocalError) {
     while segments.count > 1, segments[0].lastSequence <= cut {
       let file = segments.removeFirst().file
       unsynced.removeAll { $0 === file }
       try disk.removeFile(file.path)
     }
+  }
+
+  /// Begins the only file again, all of whose records are committed: the disk has no room for another,
+  /// and would never get any if this one stayed. A crash in the middle leaves records behind the new
+  /// header that are older than it, which is a torn tail.
+  private func restart() throws(LocalError) {
+    guard let at = segments.indices.last, at == 0 else { return }
+    var fileHeader = header
+    fileHeader.index = segments[at].index
+    fileHeader.firstSequence = nextSequence
+    fileHeader.chain = chain
+    fileHeader.synced = synced
+    let file = segments[at].file
+    let bytes = LogCodec.encodeFileHeader(fileHeader)
+    try file.write(bytes, at: 0)
+    try file.syncData()
+    try file.truncate(to: UInt64(bytes.count))
+    try file.sync()
+    undo = nil
+    unsynced.removeAll { $0 === file }
+    segments[at].end = UInt64(bytes.count)
   }
 
   func roll() throws(LocalError) {

@@ -63,11 +63,12 @@ extension TaskExecutor {
 }
 
 /// A counting semaphore between threads. POSIX `sem_t`.
-@safe final class Semaphore: @unchecked Sendable {
+@safe public final class Semaphore: @unchecked Sendable {
   // A heap cell, because `sem_t` must not move.
   private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
 
-  init() { unsafe sem_init(semaphore, 0, 0) }
+  /// A semaphore at zero.
+  public init() { unsafe sem_init(semaphore, 0, 0) }
 
   deinit {
     unsafe sem_destroy(semaphore)
@@ -75,10 +76,10 @@ extension TaskExecutor {
   }
 
   /// `sem_post`.
-  func signal() { unsafe sem_post(semaphore) }
+  public func signal() { unsafe sem_post(semaphore) }
 
   /// `sem_wait`, going on after signals.
-  func wait() {
+  public func wait() {
     while unsafe sem_wait(semaphore) != 0 {}
   }
 }
