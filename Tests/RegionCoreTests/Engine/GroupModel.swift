@@ -182,7 +182,11 @@ final class GroupModel {
   /// Remembers the group's state as that of its log's last record.
   func note(_ group: Group) {
     guard let point = point(of: group) else { return }
-    if history[point] == nil || history[point] != tree {
+    if point.sequence == 0 {
+      // A log without records is no point of its own: it is what is committed, and may go again.
+      let root = group.state.withLock { $0.root }
+      order[point] = order[Point(log: root.log, sequence: root.cut)] ?? 0
+    } else if history[point] == nil || history[point] != tree {
       points += 1
       order[point] = points
     }
