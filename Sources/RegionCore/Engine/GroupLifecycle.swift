@@ -167,9 +167,7 @@ extension Group {
         try cache.disk.removeFiles(in: cache.logDirectory)
       } else {
         // The cached bytes have the changes that the group will not have.
-        for file in Set(log.entries.compactMap(\.record.dataFile)).sorted() {
-          try cache.remove(file)
-        }
+        try cache.removeDurably(Set(log.entries.compactMap(\.record.dataFile)))
         if engine.settings.isReadOnly { return }
         try setAside(
           log, log.entries, base, reason: "group was written by \(root.holder.printable) since")

@@ -68,9 +68,7 @@ extension Group {
     }
     guard let lost else { return }
     do throws(LocalError) {
-      for file in Set(lost.entries.compactMap(\.record.dataFile)).sorted() {
-        try cache.remove(file)
-      }
+      try cache.removeDurably(Set(lost.entries.compactMap(\.record.dataFile)))
       try setAside(lost.log, lost.entries, lost.base, reason: "claim was taken over")
     } catch {
       engine.log(.warning, "the next mount sets the changes of group \(id) aside: \(error)")

@@ -127,6 +127,14 @@ struct GroupCache: Sendable {
     try disk.removeFile(dataPath(file))
   }
 
+  /// Removes the cached bytes of files with changes that the group will not have, before their log
+  /// goes: names that came back after a power loss would be believed.
+  func removeDurably(_ files: Set<FileID>) throws(LocalError) {
+    guard !files.isEmpty else { return }
+    for file in files.sorted() { try remove(file) }
+    try syncNames()
+  }
+
   /// Removes the cached bytes of all files; the states first, so that none is there without its
   /// bytes.
   func removeFiles() throws(LocalError) {
