@@ -253,6 +253,8 @@ extension EndToEnd {
         #expect(!doomed.isRunning, "SIGKILL does not end fsync: \(doomed.kernelStacks)")
         try proxy.clearRules()
         #expect(try patient.nextLine(timeout: .seconds(120)) == "0 0")
+        // It has said so and not ended yet: until then it has the file open.
+        try eventually("the sync's process ends") { !patient.isRunning }
         try mounted.unmount()
       }
     }
