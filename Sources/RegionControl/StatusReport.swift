@@ -26,6 +26,8 @@ public struct MountStatus: Codable, Equatable, Sendable {
   public var startedUnixSeconds: Double = 0
   /// Running, draining or drained.
   public var state = MountState.running
+  /// It was mounted without its store, from what the cache had, and the store has not answered since.
+  public var offline = false
   /// `-o pull=`: auto, lazy, background, full.
   public var pullMode = ""
   /// `-o sync=`: local, remote.

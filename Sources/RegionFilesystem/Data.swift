@@ -40,7 +40,7 @@ extension RegionFilesystem {
     _ parent: NodeID, name: [UInt8], mode: UInt32, flags: Int32, caller: Caller,
     reply: consuming CreateReply
   ) {
-    let box = ReplyBox(reply)
+    let box = parking.hold(reply, .changing)
     make(NewInode(kind: .file, mode: mode, caller: caller), name, in: parent) {
       [self] group, inode in
       do throws(RegionError) {
@@ -62,7 +62,7 @@ extension RegionFilesystem {
   public func open(_ id: NodeID, flags: Int32, reply: consuming OpenReply) {
     guard let node = node(id) else { return reply.error(id == Self.top ? EISDIR : ESTALE) }
     let isWritable = flags & O_ACCMODE != O_RDONLY
-    let box = ReplyBox(reply)
+    let box = parking.hold(reply, isWritable || flags & O_TRUNC != 0 ? .writing : .reading)
     if isWritable || flags & O_TRUNC != 0 {
       asWriter(node.group) { [self] () throws(RegionError) in
         try open(node, writable: isWritable, truncating: flags & O_TRUNC != 0, box)
@@ -144,27 +144,26 @@ extension RegionFilesystem {
   private func park(
     _ file: OpenFile, _ offset: UInt64, _ size: Int, _ reply: consuming ReadReply
   ) {
-    guard let (key, box) = parking.park(reply, size: size) else { return }
-    demand(file, offset, size, key, box)
+    // A read of one page may be the retry of one that was given up: it always stays.
+    demand(file, offset, size, parking.hold(reply, .reading, isReadAhead: size > 4096))
   }
 
   /// Waits for the bytes and answers with them; again if they were dropped before they were read.
   private func demand(
-    _ file: OpenFile, _ offset: UInt64, _ size: Int, _ key: UInt64, _ box: ReplyBox<ReadReply>
+    _ file: OpenFile, _ offset: UInt64, _ size: Int, _ box: ReplyBox<ReadReply>
   ) {
     let end = min(offset + UInt64(size), max(offset, file.region.size))
     file.region.demand(offset..<end) { [self] outcome in
       if case .failed(let error) = outcome {
-        parking.remove(key)
         box.take()?.error(error.code)
         return
       }
+      guard box.isHeld else { return }
       let scratch = ThreadScratch.buffer(size)
       let buffer = unsafe UnsafeMutableRawBufferPointer(rebasing: scratch.memory[0..<size])
       var result = unsafe file.region.readPresent(offset, into: buffer)
       if case .missed = result { result = unsafe file.region.readData(offset, into: buffer) }
-      if case .missed = result { return demand(file, offset, size, key, box) }
-      parking.remove(key)
+      if case .missed = result { return demand(file, offset, size, box) }
       unsafe answer(box.take(), result, buffer, file.region)
     }
   }
@@ -203,23 +202,37 @@ extension RegionFilesystem {
     let outcome = unsafe file.group.write(
       file.region, at: offset, data, isWriteBack: isWriteBack)
     switch outcome {
-    case .done: return reply.written(data.count)
+    case .done: return answer(file.group, data.count, reply)
     case .failed(let error) where error != .unclaimed: return reply.error(error.code)
     default: break
     }
     // It has to wait: with a copy, because the kernel's buffer is used again.
     let copy = IOBuffer(capacity: data.count)
     unsafe copy.append(data)
-    let box = ReplyBox(reply)
+    let box = parking.hold(reply, .writing)
     let count = data.count
     asWriter(file.group) { [self] () throws(RegionError) in
       change(file.group, file.region) {
-        unsafe file.group.write(file.region, at: offset, copy.bytes, isWriteBack: isWriteBack)
+        // Given up by its caller: it must not happen behind its back.
+        guard box.isHeld else { return .failed(.interrupted) }
+        return unsafe file.group.write(
+          file.region, at: offset, copy.bytes, isWriteBack: isWriteBack)
       } answer: { code in
         if code == 0 { box.take()?.written(count) } else { box.take()?.error(code) }
       }
     } orElse: {
       box.take()?.error($0)
+    }
+  }
+
+  /// Answers a write that was accepted; later, if the log fills up.
+  private func answer(_ group: Group, _ count: Int, _ reply: consuming WriteReply) {
+    let delay = group.answerDelay(bytes: count)
+    guard delay > .milliseconds(1) else { return reply.written(count) }
+    let box = parking.hold(reply, .changing)
+    engine.executor.spawn { [self] in
+      await engine.clock.sleep(for: delay)
+      box.take()?.written(count)
     }
   }
 
@@ -269,7 +282,7 @@ extension RegionFilesystem {
     }
     let range = UInt64(offset)..<UInt64(offset) + UInt64(length)
     let size = max(file.region.size, range.upperBound)
-    let box = ReplyBox(reply)
+    let box = parking.hold(reply, .changing)
     let attempt: @Sendable () -> Group.Outcome
     switch mode {
     case 0: attempt = { file.group.zero(file.region, 0..<0, size: size) }
@@ -295,7 +308,7 @@ extension RegionFilesystem {
     let seekData: Int32 = 3
     guard let file = OpenFile.of(handle) else { return reply.error(EBADF) }
     guard offset >= 0, UInt64(offset) < file.region.size else { return reply.error(ENXIO) }
-    let box = ReplyBox(reply)
+    let box = parking.hold(reply, .reading)
     engine.executor.spawn {
       do throws(RegionError) {
         let found = try await file.region.seek(UInt64(offset), data: whence == seekData)
@@ -328,11 +341,8 @@ extension RegionFilesystem {
       let box = ReplyBox(reply)
       return group.sync { box.take()?.error($0?.code ?? 0) }
     }
-    guard let (key, box) = parking.park(reply) else { return }
-    group.sync { [self] error in
-      parking.remove(key)
-      box.take()?.error(error?.code ?? 0)
-    }
+    let box = parking.hold(reply, .changing)
+    group.sync { box.take()?.error($0?.code ?? 0) }
   }
 
   /// FUSE_RELEASE: no descriptor and no mapping is left.

@@ -29,7 +29,7 @@ final class OpenDirectory: Sendable {
 extension RegionFilesystem {
   /// FUSE_OPENDIR.
   public func opendir(_ id: NodeID, flags: Int32, reply: consuming OpenReply) {
-    let box = ReplyBox(reply)
+    let box = parking.hold(reply, .reading)
     if id == Self.top {
       engine.executor.spawn { [self] in
         do throws(RegionError) {

@@ -44,6 +44,11 @@ final class GroupTable: Sendable {
   /// What a name stands for, as far as is known here.
   func top(_ name: FileName) -> Top? { state.withLock { $0.tops[name] } }
 
+  /// The name of a group, if it has one.
+  func name(of group: Group) -> FileName? {
+    state.withLock { $0.tops.first { $0.value.group === group }?.key }
+  }
+
   /// All names known here with their groups.
   var tops: [(name: FileName, top: Top)] {
     state.withLock { $0.tops.map { ($0.key, $0.value) }.sorted { $0.0 < $1.0 } }

@@ -13,11 +13,12 @@ public final class KernelCache: Sendable {
     var isStopped = false
   }
 
-  private let filesystem: RegionFilesystem
+  let filesystem: RegionFilesystem
   private let mountpoint: String
   private let device: UInt64
   private let interval: Duration
   private let state = Lock(State())
+  let invalidator: Invalidator
 
   /// A cache keeper of a mount; `interval` is how long a dirty page may stay unseen.
   public init(
@@ -30,12 +31,13 @@ public final class KernelCache: Sendable {
       UInt64(device.major) << 8 | UInt64(device.minor & 0xff)
       | UInt64(device.minor & ~0xff) << 12
     self.interval = interval
+    invalidator = Invalidator(filesystem: filesystem, mountpoint: mountpoint)
   }
 
-  /// Starts the thread.
+  /// Starts the thread that writes back.
   public func start() {
     startThread { [self] in
-      leaveDescriptors()
+      if let problem = Self.leaveDescriptors() { log(problem) }
       while !isStopped {
         usleep(UInt32(clamping: interval.wholeNanoseconds / 1000))
         if !isStopped { writeBack() }
@@ -50,15 +52,15 @@ public final class KernelCache: Sendable {
   /// the open `/dev/fuse`, whose closing would fail the request. The same goes for the flush of its
   /// own descriptors at exit. So nothing here may use descriptors of the other threads; logging is
   /// left to them.
-  private func leaveDescriptors() {
+  static func leaveDescriptors() -> String? {
     if linux_leave_descriptors(0) == 0 {
       // Not the standard ones either: stderr may be a pipe whose end the starter waits for.
       // SAFETY: the path is a literal. What this thread opens must not pass for stdout or stderr.
       for _ in 0..<3 { _ = unsafe open("/dev/null", O_RDWR) }
-      return
+      return nil
     }
     let reason = errnoText(errno)
-    log("close_range: \(reason); killing this daemon may leave processes hanging")
+    return "close_range: \(reason); killing this daemon may leave processes hanging"
   }
 
   private func log(_ text: String) {
@@ -66,7 +68,10 @@ public final class KernelCache: Sendable {
   }
 
   /// Ends it soon; it touches nothing any more once it has seen that.
-  public func stop() { state.withLock { $0.isStopped = true } }
+  public func stop() {
+    state.withLock { $0.isStopped = true }
+    invalidator.stop()
+  }
 
   private var isStopped: Bool { state.withLock { $0.isStopped } }
 

@@ -31,6 +31,14 @@ extension RegionFilesystem {
     }
   }
 
+  /// Whether a former mount left enough in the cache to mount while the store does not answer.
+  public var canMountOffline: Bool {
+    known.isUsable && (known.isChecked || engine.settings.isReadOnly)
+  }
+
+  /// The store answered, and honours conditional writes where that was checked.
+  public func noteStore(isChecked: Bool) { known.noteStore(isChecked: isChecked) }
+
   /// Commits everything and gives the claims back. Returns the groups of which changes remain here.
   public func drain() async -> [GroupID] {
     await withTaskGroup(of: GroupID?.self) { tasks in
@@ -47,6 +55,7 @@ extension RegionFilesystem {
 
   /// Closes all caches; after `drain`.
   public func closeCaches() {
+    known.save()
     for group in groups.all {
       group.closeRegions()
       group.setAsideIfLost()

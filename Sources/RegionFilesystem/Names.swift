@@ -6,7 +6,7 @@ import RegionCore
 extension RegionFilesystem {
   /// FUSE_LOOKUP.
   public func lookup(_ parent: NodeID, name: [UInt8], reply: consuming EntryReply) {
-    if parent == Self.top { return lookupTop(name, ReplyBox(reply)) }
+    if parent == Self.top { return lookupTop(name, reply) }
     guard let node = node(parent) else { return reply.error(ESTALE) }
     guard name.count <= Limits.nameLength else { return reply.error(ENAMETOOLONG) }
     guard let name = FileName(name), let inode = node.group.child(name, of: node.file) else {
@@ -31,7 +31,7 @@ extension RegionFilesystem {
   ) {
     if id == Self.top { return reply.error(EPERM) }
     guard let node = node(id) else { return reply.error(ESTALE) }
-    let box = ReplyBox(reply)
+    let box = parking.hold(reply, .changing)
     let answer: @Sendable (Int32) -> Void = { [self] code in
       guard code == 0 else {
         box.take()?.error(code)
@@ -151,7 +151,7 @@ extension RegionFilesystem {
   private func make(
     _ new: NewInode, _ name: [UInt8], in parent: NodeID, _ reply: consuming EntryReply
   ) {
-    let box = ReplyBox(reply)
+    let box = parking.hold(reply, .changing)
     make(new, name, in: parent) { [self] group, inode in
       box.take()?.entry(entry(inode, of: group))
     } orElse: {
@@ -205,7 +205,7 @@ extension RegionFilesystem {
   ) {
     let name: FileName
     do throws(RegionError) { name = try self.name(bytes) } catch { return reply.error(error.code) }
-    let box = ReplyBox(reply)
+    let box = parking.hold(reply, .changing)
     if parent == Self.top { return removeTop(name, directory: directory, box) }
     guard let node = node(parent) else {
       box.take()?.error(ESTALE)
@@ -241,7 +241,7 @@ extension RegionFilesystem {
     } catch {
       return reply.error(error.code)
     }
-    let box = ReplyBox(reply)
+    let box = parking.hold(reply, .changing)
     if parent == Self.top, newParent == Self.top {
       guard flags != Self.exchange else {
         box.take()?.error(EINVAL)

@@ -2,122 +2,155 @@ import FuseKit
 import Glibc
 import RegionCore
 
-/// Replies that wait for the store, by the key under which the kernel may interrupt them.
+/// Replies that wait, for the store or for room, by the key under which the kernel may interrupt them.
+///
+/// The kernel tells of an interrupt once, whatever signal it was, and then waits on, unkillably, for
+/// the answer. So what waits here is looked after until it is answered: `PendingSignals` says whether
+/// its process is being killed.
 final class Parking: Sendable {
+  /// What a reply that waits may come to.
+  enum Kind {
+    /// A read or a lookup. Waits no longer than `fault_timeout`, and ends with EINTR when its process
+    /// is being killed or asked to stop (SIGINT and the like, also where it handles them).
+    case reading
+    /// The same without an end: write(2) and open(2) for writing.
+    case writing
+    /// A sync, or a change of names: only being killed ends the wait. Programs do not expect EINTR
+    /// from fsync(2), and a rename that went through should not look as if it had not.
+    case changing
+  }
+
   /// Answers something parked with an errno.
   private typealias Fail = @Sendable (Int32) -> Void
+
+  /// What is looked after while it waits.
+  private struct Watched {
+    var kind: Kind
+    /// The thread that waits; 0 if that is not known.
+    var thread: Int32
+    var deadline: MonotonicTime?
+    var isInterrupted = false
+  }
 
   /// Parked reads above which the oldest read-ahead is given up. READs and write-back share a queue
   /// in the kernel: far below its limit (65,535), so that msync is never held up by reads.
   private static let readLimit = 4096
+  /// What a read waits beyond `fault_timeout`, so that the store's own error comes first.
+  private static let grace = Duration.milliseconds(500)
+  /// How often deadlines and signals are looked at.
+  private static let interval = Duration.milliseconds(100)
 
-  private let state = Lock(ParkingTable<Fail>())
-  private let clock: any EngineClock
+  private struct State {
+    var table = ParkingTable<Fail>()
+    var watched: [UInt64: Watched] = [:]
+    var isWatching = false
 
-  /// An empty one, which tells ages by `clock`.
-  init(clock: any EngineClock) { self.clock = clock }
+    mutating func remove(_ key: UInt64) -> Fail? {
+      watched[key] = nil
+      return table.remove(key)
+    }
+  }
+
+  private let engine: EngineContext
+  private let state = Lock(State())
+
+  init(engine: EngineContext) { self.engine = engine }
 
   /// Replies that wait now.
-  var count: Int { state.withLock { $0.count } }
+  var count: Int { state.withLock { $0.table.count } }
 
   /// Since when the oldest of them waits; nil if none does.
-  var oldest: MonotonicTime? { state.withLock { $0.oldest() } }
+  var oldest: MonotonicTime? { state.withLock { $0.table.oldest() } }
 
-  /// Parks a read; nil if its caller was interrupted already (it has been answered).
-  func park(_ reply: consuming ReadReply, size: Int) -> (key: UInt64, box: ReplyBox<ReadReply>)? {
+  /// Parks a reply until its box is emptied. If its caller was interrupted already, it is answered at
+  /// once, and the box is empty.
+  func hold<Reply: ParkableReply & ~Copyable>(
+    _ reply: consuming Reply, _ kind: Kind, isReadAhead: Bool = false
+  ) -> ReplyBox<Reply> {
+    let thread = reply.callerThread
     let box = ReplyBox(reply)
-    // A read of one page may be the retry of one that was given up: it always stays.
-    let key = register(box, isReadAhead: size > 4096) {
-      $0.armInterrupt(key: $1)
-    } fail: {
-      box.take()?.error($0)
+    let deadline =
+      kind == .reading ? engine.clock.now + engine.settings.faultTimeout + Self.grace : nil
+    var watched = Watched(kind: kind, thread: thread, deadline: deadline)
+    let fail: Fail = { box.take()?.error($0) }
+    let now = engine.clock.now
+    let (key, mustWatch) = state.withLock { state -> (UInt64, Bool) in
+      let key = state.table.makeKey()
+      // Armed with the lock held: an interrupt that comes now finds the reply in the table.
+      watched.isInterrupted = box.withReply { $0.armInterrupt(key: key) } ?? false
+      state.table.insert(fail, at: key, isReadAhead: isReadAhead, now: now)
+      state.watched[key] = watched
+      let mustWatch = !state.isWatching && (deadline != nil || watched.isInterrupted)
+      if mustWatch { state.isWatching = true }
+      return (key, mustWatch)
     }
-    shedReadAhead()
-    return key.map { ($0, box) }
+    box.whenTaken { [weak self] in self?.remove(key) }
+    if mustWatch { watch() }
+    if isReadAhead { shedReadAhead() }
+    return box
   }
 
   /// Answers the oldest read-ahead with an error while too many reads are parked.
   private func shedReadAhead() {
     let fail = state.withLock { state -> Fail? in
-      state.count > Self.readLimit ? state.removeOldestReadAhead() : nil
+      state.table.count > Self.readLimit ? state.table.removeOldestReadAhead() : nil
     }
     fail?(EIO)
   }
 
-  /// Parks a sync.
-  func park(_ reply: consuming EmptyReply) -> (key: UInt64, box: ReplyBox<EmptyReply>)? {
-    let box = ReplyBox(reply)
-    let key = register(box, isReadAhead: false) {
-      $0.armInterrupt(key: $1)
-    } fail: {
-      box.take()?.error($0)
-    }
-    return key.map { ($0, box) }
-  }
+  private func remove(_ key: UInt64) { state.withLock { _ = $0.remove(key) } }
 
-  private func register<Reply: ~Copyable & Sendable>(
-    _ box: ReplyBox<Reply>, isReadAhead: Bool, arm: (borrowing Reply, UInt64) -> Bool,
-    fail: @escaping @Sendable (Int32) -> Void
-  ) -> UInt64? {
-    let now = clock.now
-    let (key, isInterrupted) = state.withLock { state -> (UInt64, Bool) in
-      let key = state.makeKey()
-      // Armed with the lock held: an interrupt that comes now finds the reply in the table.
-      let isInterrupted = box.inspect { arm($0, key) } ?? true
-      if !isInterrupted { state.insert(fail, at: key, isReadAhead: isReadAhead, now: now) }
-      return (key, isInterrupted)
-    }
-    if isInterrupted {
-      fail(EINTR)
-      return nil
-    }
-    return key
-  }
-
-  /// The reply was, or is about to be, answered by its owner.
-  func remove(_ key: UInt64) { state.withLock { _ = $0.remove(key) } }
-
-  /// Answers EINTR if the reply still waits.
+  /// The kernel says that a signal came for who waits.
   func interrupt(_ key: UInt64) {
-    state.withLock { $0.remove(key) }?(EINTR)
+    let mustWatch = state.withLock { state -> Bool in
+      guard state.watched[key] != nil else { return false }
+      state.watched[key]?.isInterrupted = true
+      defer { state.isWatching = true }
+      return !state.isWatching
+    }
+    if mustWatch { watch() }
+  }
+
+  /// Looks after deadlines and interrupted callers while there are any.
+  private func watch() {
+    engine.executor.spawn {
+      while self.look() { await self.engine.clock.sleep(for: Self.interval) }
+    }
+  }
+
+  /// Answers what need not wait any more; returns whether there may be more to look after.
+  private func look() -> Bool {
+    let interrupted = state.withLock { state in
+      state.watched.filter(\.value.isInterrupted).map { ($0.key, $0.value.kind, $0.value.thread) }
+    }
+    let ended = interrupted.filter { _, kind, thread in
+      let signals = PendingSignals(thread: thread)
+      return signals.areFatal || signals.askToStop && kind != .changing
+    }.map(\.0)
+    let now = engine.clock.now
+    let (given, late, goesOn) = state.withLock { state -> ([Fail], [Fail], Bool) in
+      let given = ended.compactMap { state.remove($0) }
+      let expired = state.watched.filter { $0.value.deadline.map { $0 <= now } ?? false }.map(\.key)
+      let late = expired.compactMap { state.remove($0) }
+      let goesOn = state.watched.contains { $0.value.deadline != nil || $0.value.isInterrupted }
+      state.isWatching = goesOn
+      return (given, late, goesOn)
+    }
+    for fail in given { fail(EINTR) }
+    for fail in late { fail(EIO) }
+    if !late.isEmpty {
+      engine.log(
+        .error, "\(late.count) requests failed: the store let them wait longer than fault_timeout")
+    }
+    return goesOn
   }
 
   /// Answers everything that waits with EIO: the session ends.
   func failAll() {
-    for fail in state.withLock({ $0.removeAll() }) { fail(EIO) }
-  }
-}
-
-extension ReplyBox where Reply: ~Copyable {
-  /// Looks at the reply without taking it; nil if it was taken.
-  func inspect<Value>(_ body: (borrowing Reply) -> Value) -> Value? {
-    withReply { body($0) }
-  }
-}
-
-/// A buffer of the calling thread's own, for READs.
-enum ThreadScratch {
-  private static let key: pthread_key_t = {
-    var key = pthread_key_t()
-    let status = unsafe pthread_key_create(&key) { pointer in
-      guard let pointer = unsafe pointer else { return }
-      unsafe Unmanaged<IOBuffer>.fromOpaque(pointer).release()
+    let parked = state.withLock { state in
+      state.watched = [:]
+      return state.table.removeAll()
     }
-    precondition(status == 0, "pthread_key_create: out of keys")
-    return key
-  }()
-
-  /// At least `size` bytes that nobody else uses until this thread asks again.
-  static func buffer(_ size: Int) -> IOBuffer {
-    if let pointer = unsafe pthread_getspecific(key) {
-      // SAFETY: only this function stores there, always a retained IOBuffer.
-      let kept = unsafe Unmanaged<IOBuffer>.fromOpaque(pointer)
-      let buffer = unsafe kept.takeUnretainedValue()
-      if buffer.capacity >= size { return buffer }
-      unsafe kept.release()
-    }
-    let fresh = IOBuffer(capacity: max(size, 256 << 10))
-    unsafe pthread_setspecific(key, Unmanaged.passRetained(fresh).toOpaque())
-    return fresh
+    for fail in parked { fail(EIO) }
   }
 }

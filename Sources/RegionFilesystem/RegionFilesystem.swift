@@ -14,6 +14,8 @@ public struct FilesystemSettings: Sendable {
   public var mounterUID: UInt32 = 0
   /// Group of the top directory.
   public var mounterGID: UInt32 = 0
+  /// The store with its endpoint, by which the cache knows its names again.
+  public var store = ""
   /// Where caches of groups lie.
   public var cacheDirectory = ""
   /// This boot of the host.
@@ -34,7 +36,11 @@ public final class RegionFilesystem: FuseFilesystem {
   let catalogue: GroupCatalogue
   let groups = GroupTable()
   let parking: Parking
+  let known: KnownNames
   private let onDestroy: @Sendable () -> Void
+  private let ended = Lock(false)
+  /// The session is over.
+  var isOver: Bool { ended.withLock { $0 } }
 
   /// A filesystem over the engine's store. `onDestroy` is called when the session ended.
   public init(
@@ -43,12 +49,15 @@ public final class RegionFilesystem: FuseFilesystem {
     self.engine = engine
     self.settings = settings
     self.onDestroy = onDestroy
-    parking = Parking(clock: engine.clock)
     catalogue = GroupCatalogue(engine: engine)
+    parking = Parking(engine: engine)
+    known = KnownNames(
+      engine: engine, cacheDirectory: settings.cacheDirectory, store: settings.store)
   }
 
   /// The session is over. libfuse `destroy`.
   public func destroy() {
+    ended.withLock { $0 = true }
     parking.failAll()
     for group in groups.all { group.failParked() }
     onDestroy()

@@ -111,6 +111,7 @@ extension RegionFilesystem {
       throw error.regionError
     }
     groups.removeTop(note.old)
+    known.remove(note.old)
     engine.log(.info, "ended the renaming of \(note.old) to \(note.new)")
   }
 

@@ -8,17 +8,17 @@ extension RegionFilesystem {
   /// How long a name is believed without asking the store again.
   private static let nameAge = Duration.seconds(1)
 
-  func lookupTop(_ bytes: [UInt8], _ box: ReplyBox<EntryReply>) {
+  func lookupTop(_ bytes: [UInt8], _ reply: consuming EntryReply) {
     guard bytes.count <= Limits.nameLength, let name = FileName(bytes) else {
-      box.take()?.error(bytes.count > Limits.nameLength ? ENAMETOOLONG : ENOENT)
-      return
+      return reply.error(bytes.count > Limits.nameLength ? ENAMETOOLONG : ENOENT)
     }
     if let known = groups.top(name), isFresh(known),
       let inode = known.group.inode(Namespace.top)
     {
-      box.take()?.entry(entry(inode, of: known.group))
+      reply.entry(entry(inode, of: known.group))
       return
     }
+    let box = parking.hold(reply, .reading)
     engine.executor.spawn { [self] in
       do throws(RegionError) {
         let top = try await find(name)
@@ -35,12 +35,14 @@ extension RegionFilesystem {
     top.group.isWriter || engine.clock.now.since(top.checkedAt) < Self.nameAge
   }
 
-  /// What a name stands for, asking the store if what is known is old. If the store does not answer,
-  /// what was known stands.
+  /// What a name stands for, asking the store if what is known is old. If the store does not answer
+  /// soon, what was known stands, also what the cache remembers of former mounts.
   func find(_ name: FileName) async throws(RegionError) -> GroupTable.Top {
     if let known = groups.top(name), isFresh(known) { return known }
     do throws(RemoteError) {
-      guard let (record, etag) = try await record(name) else { throw .store(noSuchName(name)) }
+      guard let (record, etag) = try await recordOrKnown(name) else {
+        throw .store(noSuchName(name))
+      }
       let group: Group
       do throws(RemoteError) {
         group = try await load(record)
@@ -69,10 +71,31 @@ extension RegionFilesystem {
     }
   }
 
+  /// The record of a name, or what the cache remembers of it where the store does not answer soon.
+  private func recordOrKnown(_ name: FileName) async throws(RemoteError) -> (GroupRecord, ETag)? {
+    guard let known = known.record(name) else { return try await record(name) }
+    let answer = await engine.patiently { () async -> Result<(GroupRecord, ETag)?, RemoteError> in
+      do throws(RemoteError) {
+        return .success(try await self.record(name))
+      } catch {
+        return .failure(error)
+      }
+    }
+    switch answer {
+    case .success(let found): return found
+    case .failure(let error) where !error.isRetryable: throw error
+    case .failure, nil: return known
+    }
+  }
+
   /// The record of a name; nil where there is none, which is noted.
   private func record(_ name: FileName) async throws(RemoteError) -> (GroupRecord, ETag)? {
-    if let found = try await catalogue.record(name) { return found }
+    if let found = try await catalogue.record(name) {
+      known.note(found.record, found.etag)
+      return found
+    }
     groups.removeTop(name)
+    known.remove(name)
     return nil
   }
 
@@ -102,14 +125,30 @@ extension RegionFilesystem {
 
   /// The names at the top, from the store; what is known here if the store does not answer.
   func topNames() async throws(RegionError) -> [FileName] {
-    do throws(RemoteError) {
-      return try await catalogue.names()
-    } catch {
-      engine.log(.warning, "cannot list the store: \(error)")
-      let known = groups.tops.map(\.name)
-      if known.isEmpty { throw error.regionError }
-      return known
+    if !known.isUsable {
+      do throws(RemoteError) { return try await list() } catch { throw error.regionError }
     }
+    let answer = await engine.patiently { () async -> Result<[FileName], RemoteError> in
+      do throws(RemoteError) {
+        return .success(try await self.list())
+      } catch {
+        return .failure(error)
+      }
+    }
+    switch answer {
+    case .success(let names): return names
+    case .failure(let error) where !error.isRetryable: throw error.regionError
+    case .failure, nil:
+      engine.log(.info, "the store does not answer: its names are listed as they were")
+      return known.all
+    }
+  }
+
+  private func list() async throws(RemoteError) -> [FileName] {
+    let moment = known.now
+    let names = try await catalogue.names()
+    known.noteAll(names, since: moment)
+    return names
   }
 
   // MARK: Making
@@ -155,6 +194,7 @@ extension RegionFilesystem {
         name,
         GroupTable.Top(record: record, etag: etag, group: group, checkedAt: engine.clock.now))
       group.noteName(name)
+      known.note(record, etag)
       return group
     } catch {
       engine.log(.error, "cannot make \(name): \(error)")
@@ -218,6 +258,7 @@ extension RegionFilesystem {
       throw error.regionError
     }
     groups.removeTop(top.record.name)
+    known.remove(top.record.name)
     groups.noteAbandoned(top.group.id)
     top.group.abandon()
   }
@@ -270,6 +311,8 @@ extension RegionFilesystem {
       GroupTable.Top(record: record, etag: etag, group: source.group, checkedAt: engine.clock.now))
     source.group.noteName(new)
     groups.removeTop(old)
+    known.note(record, etag)
+    known.remove(old)
     do throws(RemoteError) {
       if let target {
         try await catalogue.markDeleted(target.group.id)

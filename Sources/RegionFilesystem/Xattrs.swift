@@ -45,7 +45,7 @@ extension RegionFilesystem {
     _ body: @escaping @Sendable (inout Inode) throws(RegionError) -> Void
   ) {
     guard let node = node(id) else { return reply.error(id == Self.top ? EPERM : ESTALE) }
-    let box = ReplyBox(reply)
+    let box = parking.hold(reply, .changing)
     asWriter(node.group) { () throws(RegionError) in
       _ = try node.group.editInode(node.file) { (inode, now) throws(RegionError) in
         try body(&inode)

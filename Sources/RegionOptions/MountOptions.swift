@@ -62,6 +62,8 @@ public struct MountOptions: Equatable, Sendable {
   public var logLimitBytes: UInt64 = 1 << 30
   /// Longest wait of a fault for the store before it fails: 1 s ... 1 h.
   public var faultTimeout = Duration.seconds(30)
+  /// How often groups with open files are looked at for others' commits: 100 ms ... 1 h; 0: at open.
+  public var followInterval = Duration.seconds(1)
   /// Nothing may be changed through this mount.
   public var readOnly = false
   /// Other users than the mounting one may use the mount (FUSE `allow_other`).

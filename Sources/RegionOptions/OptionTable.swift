@@ -109,6 +109,16 @@ public enum OptionTable {
       return true
     },
     .init(
+      "follow_interval", value: "0, 100ms...1h", default: "1s",
+      "how often open files are looked at for other mounts' commits; 0: only when opened"
+    ) { options, text, _ in
+      guard let time = Quantities.duration(text),
+        time == .zero || (.milliseconds(100) ... .seconds(3600)) ~= time
+      else { return false }
+      options.followInterval = time
+      return true
+    },
+    .init(
       "pull", value: "auto|lazy|background|full", default: "auto",
       "when chunks are pulled that nobody asked for yet"
     ) { options, text, _ in

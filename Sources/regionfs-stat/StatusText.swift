@@ -51,6 +51,7 @@ enum StatusText {
     let age = HumanText.seconds(now - mount.startedUnixSeconds)
     var text = "\(HumanText.printable(mount.storeAddress)) on "
     text += "\(HumanText.printable(mount.mountpoint)): \(mount.state.rawValue)"
+    if mount.offline { text += ", OFFLINE since the mount (shown as the cache has it)" }
     if mount.readOnly {
       text += ", read-only" + (mount.readOnlyReason.map { " (\(HumanText.printable($0)))" } ?? "")
     }

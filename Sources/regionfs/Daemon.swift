@@ -66,7 +66,7 @@ final class Daemon: Sendable {
     stack = try StoreStack(configuration) { progress.noteStoreError($0) }
     engine = EngineContext(
       executor: EngineExecutor(threads: 4), clock: SystemClock(), store: stack.store,
-      settings: Self.settings(configuration), writer: cache.writer
+      settings: Self.settings(configuration), writer: cache.writer, health: stack.health
     ) { level, message in logger.log(level: Logger.Level(level), "\(message)") }
     var settings = FilesystemSettings()
     settings.uid = configuration.options.uid
@@ -74,6 +74,8 @@ final class Daemon: Sendable {
     settings.umask = configuration.options.umask
     settings.mounterUID = getuid()
     settings.mounterGID = getgid()
+    settings.store =
+      "\(configuration.store)" + (configuration.options.endpoint.map { " at \($0)" } ?? "")
     settings.cacheDirectory = cache.path
     settings.bootID = cache.bootID
     filesystem = RegionFilesystem(engine: engine, settings: settings) {}
@@ -84,9 +86,9 @@ final class Daemon: Sendable {
 
   /// Asks the store, replays logs, mounts, and serves. When this returns the mount answers.
   func mount() throws(StackError) {
-    try wait { await self.checkStore() }.get()
+    let isOnline = try reachStore()
     wait { await self.filesystem.recoverLogs(self.cache) }
-    if !configuration.options.readOnly { wait { await self.filesystem.finishRenames() } }
+    if isOnline { wait { await self.finishRenames() } }
     do throws(FuseError) {
       let session = try FuseSession(
         filesystem: filesystem, source: configuration.source,
@@ -108,11 +110,15 @@ final class Daemon: Sendable {
           watchdog: watchdog)
       }
       if !configuration.options.readOnly { kernelCache.start() }
+      kernelCache.startFollowing(session)
       engine.log(.info, "\(configuration.store) is mounted at \(session.mountpoint)")
     } catch {
       throw StackError("cannot mount at \(configuration.mountpoint): \(error)")
     }
-    engine.executor.spawn { await self.purgeNowAndThen() }
+    engine.executor.spawn {
+      if !isOnline { await self.goOnline() }
+      await self.purgeNowAndThen()
+    }
     heartbeat.start()
   }
 
@@ -135,30 +141,6 @@ final class Daemon: Sendable {
     } catch {
       try session.unmount(.detach)
       throw FuseError(operation: "control socket", errno: EIO, detail: "\(error)")
-    }
-  }
-
-  /// Whether the store answers and honours what the mount needs.
-  private func checkStore() async -> Result<Void, StackError> {
-    // Patiently: a store that restarts or is busy should not fail a mount at boot.
-    for pause in [100, 200, 400, 800, 1600, nil] {
-      do throws(StoreError) {
-        _ = try await stack.probe.list(prefix: "groups/", from: nil, limit: 1)
-        break
-      } catch {
-        guard error.isRetryable, let pause else {
-          return .failure(StackError(StoreAdvice.line(for: error)))
-        }
-        await engine.clock.sleep(for: .milliseconds(pause))
-      }
-    }
-    guard !stack.isTrusted, !configuration.options.readOnly, !configuration.options.unsafeNoCAS
-    else { return .success(()) }
-    do throws(StackError) {
-      try await ConditionalWriteProbe.check(stack.probe, clock: engine.clock)
-      return .success(())
-    } catch {
-      return .failure(error)
     }
   }
 

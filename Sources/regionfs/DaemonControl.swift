@@ -22,6 +22,7 @@ struct DaemonControl: ControlHandler {
     status.device = device
     status.startedUnixSeconds = daemon.progress.started.unixSeconds
     status.state = daemon.progress.state
+    status.offline = daemon.progress.isOffline
     status.pullMode = options.pull.rawValue
     status.syncMode = options.sync.rawValue
     status.cacheDirectory = daemon.cache.path
@@ -55,7 +56,7 @@ struct DaemonControl: ControlHandler {
     status.downloadedBytes = counts.get.bytes
     status.errors = counts.errors
     status.lastError = daemon.progress.lastStoreError
-    status.reachable = daemon.progress.isStoreReachable
+    status.reachable = !daemon.stack.health.isDown
     return status
   }
 
@@ -159,7 +160,7 @@ struct DaemonControl: ControlHandler {
   }
 
   private var currentProgress: SyncProgress {
-    let isReachable = daemon.progress.isStoreReachable
+    let isReachable = !daemon.stack.health.isDown
     return SyncProgress(
       remainingBytes: daemon.filesystem.uncommittedBytes, storeReachable: isReachable,
       problem: isReachable ? nil : daemon.progress.lastStoreError?.message)

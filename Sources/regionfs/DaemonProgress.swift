@@ -10,7 +10,7 @@ final class DaemonProgress: Sendable {
     var phase = MountState.running
     var tuningFailure: String?
     var lastStoreError: ErrorStatus?
-    var lastStoreErrorAt: MonotonicTime?
+    var isOffline = false
   }
 
   private let locked = Lock(State())
@@ -32,19 +32,19 @@ final class DaemonProgress: Sendable {
   func noteStoreError(_ error: StoreError) {
     let clock = SystemClock()
     let status = ErrorStatus(message: "\(error)", unixSeconds: clock.wall.unixSeconds)
-    locked.withLock { state in
-      state.lastStoreError = status
-      if error.kind == .unavailable { state.lastStoreErrorAt = clock.now }
-    }
+    locked.withLock { $0.lastStoreError = status }
   }
 
   var lastStoreError: ErrorStatus? { locked.withLock { $0.lastStoreError } }
 
-  /// Whether the store has been answering lately.
-  var isStoreReachable: Bool {
-    guard let at = locked.withLock({ $0.lastStoreErrorAt }) else { return true }
-    return SystemClock().now.since(at) > .seconds(10)
-  }
+  /// The mount began without its store.
+  func noteOffline() { locked.withLock { $0.isOffline = true } }
+
+  /// And now that answers.
+  func noteOnline() { locked.withLock { $0.isOffline = false } }
+
+  /// Mounted offline, and the store has not been heard of since.
+  var isOffline: Bool { locked.withLock { $0.isOffline } }
 }
 
 extension Timestamp {

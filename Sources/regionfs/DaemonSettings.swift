@@ -14,6 +14,7 @@ extension Daemon {
     settings.pushInterval = options.pushInterval
     settings.logLimit = options.logLimitBytes
     settings.faultTimeout = options.faultTimeout
+    settings.followInterval = options.followInterval
     settings.isReadOnly = options.readOnly
     settings.takeover = options.takeover
     settings.geometry = Geometry(chunkSize: options.chunkBytes) ?? .standard

@@ -15,6 +15,8 @@ struct StoreStack {
   let isTrusted: Bool
   /// The backend where it is one of S3.
   let s3: S3Store?
+  /// Whether it answers.
+  let health = StoreHealth()
 
   /// Opens the backend that an address names.
   ///
@@ -42,7 +44,7 @@ struct StoreStack {
       isTrusted = false
     }
     probe = VerifyingStore(backend)
-    meter = MeteredStore(probe, onError: onError)
+    meter = MeteredStore(probe, health: health, onError: onError)
     // Below the fault timeout, so that a fault hears of the failure and not of a timeout of its own.
     let policy = RetryPolicy(
       attempts: 1000, base: .milliseconds(100), longestWait: .seconds(3),
@@ -68,7 +70,12 @@ struct StoreStack {
 /// Why a store cannot be used, in one line for the user.
 struct StackError: Error, CustomStringConvertible {
   let description: String
-  init(_ description: String) { self.description = description }
+  /// It may be different later without anyone doing anything.
+  let isPassing: Bool
+  init(_ description: String, isPassing: Bool = false) {
+    self.description = description
+    self.isPassing = isPassing
+  }
 }
 
 /// What a person can do about a store's refusal.
@@ -139,7 +146,8 @@ enum ConditionalWriteProbe {
     }
     throw StackError(
       last.map { StoreAdvice.line(for: $0) }
-        ?? "\(store.address) does not say whether it honours conditional writes; try again")
+        ?? "\(store.address) does not say whether it honours conditional writes; try again",
+      isPassing: true)
   }
 
   private static func refusal(_ address: String) -> String {

@@ -25,7 +25,9 @@ import Testing
       "CrashTests.swift/noAcceptedNameIsLostBySIGKILL",
       "CampaignTests.swift/nothingAcknowledgedIsLostUnderAMixedLoad"),
     Promise(
-      "A change survives a power loss of the host once msync or fsync has returned 0."),
+      "A change survives a power loss of the host once msync or fsync has returned 0.",
+      "PowerLossTests.swift/everySyncedChangeSurvivesAPowerLossAtEveryWrite",
+      "SimulationTests.swift/everyScheduleAgreesWithAPlainArray"),
     Promise(
       "With sync=remote, msync and fsync return 0 only once the change is committed in the store.",
       "LifecycleTests.swift/syncRemoteWaitsForTheCommit"),
@@ -83,6 +85,13 @@ import Testing
     Promise(
       "A mount that only reads a group sees its newest commit when it opens a file of it, at most a second late.",
       "PromiseTests.swift/aReaderSeesNewCommitsWhenItOpens"),
+    Promise(
+      "Files that stay open, and live mappings of them, see new commits within follow_interval plus the time it takes to ask the store.",
+      "FollowerTests.swift/aLiveMappingSeesNewCommitsAndNoTornChunk",
+      "FollowerTests.swift/aLiveMappingSeesTheFileGrowAndShrink"),
+    Promise(
+      "What the daemon answers of a chunk is wholly of one commit.",
+      "FollowerTests.swift/aLiveMappingSeesNewCommitsAndNoTornChunk"),
     Promise("Hard links are refused with EPERM.", "posix_checks.py/hard_links_are_refused"),
     Promise(
       "A rename from one top-level entry into another answers EXDEV, so that mv copies.",
@@ -99,6 +108,15 @@ import Testing
     Promise(
       "While the store is away, what is in the cache can be read, written and synced.",
       "MappingTests.swift/aWriterGoesOnWhileTheStoreIsAway"),
+    Promise(
+      "Writers that are faster than the store are slowed as log_limit comes near; at the limit, while the store is away, write(2) answers ENOSPC and stores into mappings wait.",
+      "OutageTests.swift/atTheLogsLimitWriteIsToldAndMappingsWait",
+      "SmallPartTests.swift/writersAreSlowedToTheLimit"),
+    Promise(
+      "A mount can begin while the store is away: it shows what the cache has, and goes on where its log ended.",
+      "OutageTests.swift/aMountBeginsWhileTheStoreIsAway",
+      "OutageTests.swift/aMountOfflineFindsThatItsLogWasCommitted",
+      "OutageTests.swift/aReadersCacheIsShownWhileTheStoreIsAway"),
     Promise(
       "A read that the store does not answer fails after fault_timeout, with EIO or SIGBUS, and works again when the store does.",
       "StoreFaultTests.swift/aLastingFaultIsAnErrorAndNeverAWrongByte"),

@@ -161,7 +161,8 @@ public struct GroupImport: Sendable {
   private mutating func checkpoint() async throws(ImportError) {
     let (map, geometry) = (map, root.geometry)
     var writer = CheckpointWriter(
-      group: group, epoch: root.epoch, commit: root.commit, geometry: geometry)
+      group: group, object: ObjectID(epoch: root.epoch, random: engine.freshID()),
+      commit: root.commit, geometry: geometry)
     let input = map.checkpointInput()
     for (file, number, old, changes) in input.changed {
       let base = try await remote { () async throws(RemoteError) -> RemoteMap.DecodedPage? in

@@ -53,7 +53,7 @@ public struct AsideSaver: Sendable {
     try await remote { () async throws(RemoteError) in
       try await GroupObjects(group: aside.group, engine: engine).forgetFenced(aside.epoch)
     }
-    try local { () throws(LocalError) in try aside.discard() }
+    try local { () throws(LocalError) in try aside.discard(on: engine.disk) }
   }
 
   // MARK: The content that was lost
@@ -86,7 +86,7 @@ public struct AsideSaver: Sendable {
   private func base(of aside: SetAsideLog) async throws(RecoveryError) -> Root {
     let path = aside.path + "/" + SetAsideLog.rootName
     let kept = try local { () throws(LocalError) in
-      try LocalDirectory.contents(of: path, limit: Limits.rootLength)
+      try engine.disk.contents(of: path, limit: Limits.rootLength)
     }
     if let kept, let root = try? RootCodec.decode(kept), root.group == aside.group { return root }
     let objects = GroupObjects(group: aside.group, engine: engine)
@@ -107,7 +107,7 @@ public struct AsideSaver: Sendable {
   private func records(of aside: SetAsideLog, after root: Root) throws(RecoveryError) -> WriteLog {
     let recovered: RecoveredLog?
     do throws(LogRecoveryError) {
-      recovered = try WriteLog.recover(in: aside.path)
+      recovered = try WriteLog.recover(in: aside.path, on: engine.disk, boot: bootID.low)
     } catch {
       throw RecoveryError("\(error)")
     }
@@ -215,7 +215,7 @@ public struct AsideSaver: Sendable {
   // MARK: Errors
 
   private func clean() throws(RecoveryError) {
-    try local { () throws(LocalError) in try LocalDirectory.removeTree(scratch) }
+    try local { () throws(LocalError) in try engine.disk.removeTree(scratch) }
   }
 
   private func local<Value>(_ body: () throws(LocalError) -> Value) throws(RecoveryError) -> Value {

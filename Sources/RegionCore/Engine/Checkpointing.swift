@@ -24,7 +24,8 @@ extension Group {
     let (root, names) = state.withLock { ($0.root, committedInodes($0)) }
     let live = Set(names.map(\.id))
     var writer = CheckpointWriter(
-      group: id, epoch: root.epoch, commit: root.commit, geometry: geometry)
+      group: id, object: ObjectID(epoch: root.epoch, random: engine.freshID()), commit: root.commit,
+      geometry: geometry)
     let input = map.checkpointInput()
     for (file, number, old, changes) in input.changed where live.contains(file) {
       let base: RemoteMap.DecodedPage? =
@@ -45,6 +46,7 @@ extension Group {
     try await remote({ () async throws(RemoteError) in
       try await objects.create(objects.mapKey(built.reference.object), built.body)
     })
+    keepCopies(built.body, built.reference, built.index)
     var new = root
     new.install(built.reference, index: built.index, at: engine.clock.wall)
     let committed = new
@@ -56,7 +58,22 @@ extension Group {
         state.tail = TailChanges(after: root.commit.number)
       }
     }
+    objects.keeping { () throws(LocalError) in
+      try objects.copies?.retain(committed.pieceNames(built.index))
+    }
     await collectGarbage()
+  }
+
+  /// Keeps copies of the pages of a checkpoint that was uploaded.
+  private func keepCopies(
+    _ body: IOBuffer, _ reference: Root.CheckpointReference, _ index: CheckpointIndex
+  ) {
+    let key = objects.mapKey(reference.object)
+    objects.keep(key, body, offset: reference.indexOffset, length: reference.indexLength)
+    for page in index.mapPages.map(\.page) + index.namePages.map(\.page)
+    where page.object == reference.object {
+      objects.keep(key, body, offset: page.offset, length: page.length)
+    }
   }
 
   /// The inodes as the newest commit has them: without what was accepted since.
@@ -116,12 +133,12 @@ struct CheckpointWriter {
   private var bytes: [UInt8]
   private var index: CheckpointIndex
 
-  init(group: GroupID, epoch: Epoch, commit: CommitID, geometry: Geometry) {
+  init(group: GroupID, object: ObjectID, commit: CommitID, geometry: Geometry) {
     self.group = group
     self.commit = commit
     self.geometry = geometry
-    object = ObjectID(epoch: epoch, random: .random())
-    bytes = CheckpointCodec.encodeHeader(group: group, epoch: epoch, commit: commit.number)
+    self.object = object
+    bytes = CheckpointCodec.encodeHeader(group: group, epoch: object.epoch, commit: commit.number)
     index = CheckpointIndex(group: group, commit: commit, mapPages: [], namePages: [])
   }
 

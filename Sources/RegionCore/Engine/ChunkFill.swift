@@ -74,6 +74,7 @@ struct ChunkFill {
   private func fill(_ chunk: ChunkIndex, _ gaps: [Range<Int>]) {
     let first = geometry.firstPage(of: chunk)
     do throws(LocalError) {
+      try region.stateFile.declareInUse()
       for gap in gaps {
         let wanted = first + UInt64(gap.lowerBound)..<first + UInt64(gap.upperBound)
         for piece in plan.pieces[chunk] ?? [] where piece.pages.overlaps(wanted) {

@@ -14,6 +14,7 @@ extension Region {
   func writePulled(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, direct wanted: Bool)
     throws(LocalError)
   {
+    try stateFile.declareInUse()
     guard wanted, let direct, unsafe Self.isAligned(bytes) else {
       return try unsafe data.write(bytes, at: offset)
     }

@@ -36,8 +36,13 @@ public struct EngineSettings: Sendable {
   public var pushInterval = Duration.seconds(5)
   /// Bytes of uncommitted changes at which writers wait.
   public var logLimit: UInt64 = 1 << 30
+  /// How long a request waits for news from the store where something older can be shown instead;
+  /// zero: as long as it takes.
+  public var patience = Duration.seconds(3)
   /// How long a read of an absent chunk waits for the store before it fails.
   public var faultTimeout = Duration.seconds(30)
+  /// How often a group with open files is looked at for other writers' commits; zero: only at open.
+  public var followInterval = Duration.seconds(1)
   /// No change is accepted.
   public var isReadOnly = false
   /// Claim groups that another writer holds.
@@ -63,13 +68,17 @@ public struct EngineSettings: Sendable {
 /// What every part of the engine needs: threads, time, the store, the log. One for each mount.
 public final class EngineContext: Sendable {
   /// Runs the engine's tasks.
-  public let executor: EngineExecutor
+  public let executor: any TaskExecutor
   /// Time.
   public let clock: any EngineClock
+  /// Where the caches are.
+  public let disk: any LocalDisk
   /// The store stack: metered, retrying, verifying.
   public let store: any ObjectStore
   /// The mount's settings.
   public let settings: EngineSettings
+  /// Whether the store answers.
+  public let health: StoreHealth
   /// This cache directory's identity.
   public let writer: WriterID
   /// Transfer buffers.
@@ -80,20 +89,41 @@ public final class EngineContext: Sendable {
   let directWrites = Atomic<Int>(0)
   /// Errors since the start, for `regionfs-stat`.
   public let errors = Lock<(count: Int, last: String?)>((0, nil))
+  private let generator: Lock<any RandomNumberGenerator & Sendable>
+  /// Makes the kernel forget pages that another writer's commit made old, and returns when it has;
+  /// nil where there is no kernel.
+  public let forgetPages = Lock<(@Sendable (Group, [StalePages]) async -> Void)?>(nil)
   private let sink: @Sendable (EventLevel, String) -> Void
 
-  /// A context; `sink` gets one line for each event.
+  /// A context; `sink` gets one line for each event. Names of objects and nonces come from
+  /// `generator`.
   public init(
-    executor: EngineExecutor, clock: any EngineClock, store: any ObjectStore,
-    settings: EngineSettings, writer: WriterID,
+    executor: any TaskExecutor, clock: any EngineClock, store: any ObjectStore,
+    disk: any LocalDisk = HostDisk(), settings: EngineSettings, writer: WriterID,
+    generator: any RandomNumberGenerator & Sendable = SystemRandomNumberGenerator(),
+    health: StoreHealth = StoreHealth(),
     sink: @escaping @Sendable (EventLevel, String) -> Void
   ) {
     self.executor = executor
     self.clock = clock
     self.store = store
+    self.disk = disk
+    self.generator = Lock(generator)
     self.settings = settings
     self.writer = writer
+    self.health = health
     self.sink = sink
+  }
+
+  /// 128 bits that nobody else has.
+  func freshID() -> Random128 {
+    generator.withLock { Random128.random(using: &$0) }
+  }
+
+  /// A number of nanoseconds up to `bound`, at random.
+  func random(upTo bound: Duration) -> Duration {
+    let bound = UInt64(bound.wholeNanoseconds)
+    return .nanoseconds(generator.withLock { UInt64.random(in: 0...bound, using: &$0) })
   }
 
   /// Writes a line of the log; errors are counted too.
@@ -102,5 +132,48 @@ public final class EngineContext: Sendable {
       errors.withLock { $0 = ($0.count + 1, message) }
     }
     sink(level, message)
+  }
+}
+
+extension EngineContext {
+  /// What `body` comes to, if that is soon: nil where the store lets it wait longer than there is
+  /// patience for (hardly any while the store is known to be down). `body` goes on in any case.
+  public func patiently<Value: Sendable>(
+    _ body: @escaping @Sendable () async -> Value
+  ) async -> Value? {
+    guard settings.patience > .zero else { return await body() }
+    // Several such waits, one after the other, should fit into what a request may take.
+    let patience = min(settings.patience, settings.faultTimeout / 4)
+    let limit = health.isDown ? min(patience, .milliseconds(20)) : patience
+    let waiter = Lock<CheckedContinuation<Value?, Never>?>(nil)
+    let timer = Lock<Task<Void, Never>?>(nil)
+    let answer: @Sendable (Value?) -> Void = { value in
+      let waiting = waiter.withLock { $0.take() }
+      waiting?.resume(returning: value)
+    }
+    return await withCheckedContinuation { continuation in
+      waiter.withLock { $0 = continuation }
+      executor.spawn {
+        answer(await body())
+        timer.withLock { $0 }?.cancel()
+      }
+      let task = executor.spawn {
+        await self.clock.sleep(for: limit)
+        guard waiter.withLock({ $0 != nil }) else { return }
+        self.health.noteSilence()
+        answer(nil)
+      }
+      timer.withLock { $0 = task }
+    }
+  }
+
+  /// Throws while conditional writes are not known to be honoured, because the store has not answered
+  /// since the mount.
+  func requireChecked(_ key: ObjectKey) throws(RemoteError) {
+    guard !health.isChecked else { return }
+    throw .store(
+      StoreError(
+        .unavailable, operation: "PUT", object: key.text,
+        detail: "the store has not answered since the mount"))
   }
 }

@@ -36,6 +36,11 @@ public final class Group: Sendable {
     var role = Role.follower
     var root: Root
     var etag: ETag
+    /// The root is one that the store has shown. Else it is the cache's copy, and nothing is pushed
+    /// before the store was asked (`verify`).
+    var isVerified = true
+    /// A look for newer commits is under way.
+    var isFollowing = false
     /// When the root was last known to be the newest.
     var checkedAt: MonotonicTime
     var namespace: Namespace
@@ -61,8 +66,11 @@ public final class Group: Sendable {
     var before: [FileID: Inode?] = [:]
     var sync = SyncState()
     var space = SpaceGuard()
+    var pacing = WritePacing()
     /// Mutations that wait for room in the log or on the disk.
     var spaceWaiters: [@Sendable () -> Void] = []
+    /// Somebody will look after them in a moment.
+    var isRetryDue = false
     var lastCommitAt: Timestamp?
     var lastError: String?
     /// Whose claim the last one took over.
@@ -228,7 +236,7 @@ public final class Group: Sendable {
     guard state.regions.count > Self.idleRegions else { return }
     let isClean = state.push.uncommittedBytes == 0
     // A region with pages that only the log and the data file have stays until they are committed.
-    for (file, open) in state.regions
+    for (file, open) in state.regions.sorted(by: { $0.key < $1.key })
     where open.opens == 0 && (isClean || !open.region.hasUnsettledChunks) {
       retire(open.region, state.root.commit, synced: false)
       state.regions[file] = nil
@@ -310,6 +318,6 @@ struct TailChanges: Sendable {
   func chunks(of file: FileID, after commit: CommitNumber) -> [ChunkIndex]? {
     guard let ranges = ranges(of: file, after: commit) else { return nil }
     guard ranges.allSatisfy({ $0.count <= 1 << 20 }) else { return nil }
-    return Array(Set(ranges.flatMap { Array($0) }))
+    return Set(ranges.flatMap { Array($0) }).sorted()
   }
 }

@@ -84,7 +84,10 @@ extension Group {
         switch try await objects.swapRoot(from: old, etag, to: new) {
         case .lost(let current, _): holder = current.holder
         case .done(let etag):
-          try await adopt(new, etag, claiming: true)
+          objects.keeping { () throws(LocalError) in try objects.copies?.keep(new) }
+          // No page may be dirtied before the kernel has forgotten the old ones: it would be written
+          // back over another writer's commit.
+          await forget(try await adopt(new, etag, claiming: true))
           if holding != nil {
             state.withLock { $0.takenFrom = holder.printable }
             engine.log(.info, "group \(id): took the claim over from \(holder.printable)")
@@ -115,13 +118,12 @@ extension Group {
   /// Starts the log of a new epoch. Nothing uncommitted is in the cache.
   func beginLog(_ root: Root) -> RegionError? {
     do throws(LocalError) {
-      for name in try LocalDirectory.names(in: cache.logDirectory) {
-        try LocalDirectory.removeFile(cache.logDirectory + "/" + name)
-      }
-      let log = LogID.random()
-      let header = LogFileHeader(
+      try cache.disk.removeFiles(in: cache.logDirectory)
+      let log = engine.freshID()
+      var header = LogFileHeader(
         group: id, epoch: root.epoch, writer: engine.writer, log: log, base: root.commit, index: 0,
         firstSequence: 1, chain: LogCodec.initialChain(of: log))
+      header.boot = bootID.low
       let former = try cache.lineage()
       let since =
         former.flatMap { $0.until == root.commit && $0.writer == engine.writer ? $0.since : nil }
@@ -129,7 +131,8 @@ extension Group {
       // The lineage comes first: without it a crash would only cost the cache's warmth.
       try cache.setLineage(
         Lineage(since: since, until: root.commit, log: log, writer: engine.writer))
-      let writeLog = try WriteLog(directory: cache.logDirectory, header: header)
+      let writeLog = try WriteLog(
+        directory: cache.logDirectory, header: header, on: cache.disk)
       state.withLock { state in
         state.log = writeLog
         state.sync = SyncState()
@@ -146,16 +149,22 @@ extension Group {
   // MARK: Following
 
   /// Asks for the newest root if what is known is older than `maxAge`. A writer knows. Errors are
-  /// left to the reads that need the store.
+  /// left to the reads that need the store; where it does not answer soon, what is known stands.
   public func refresh(maxAge: Duration) async {
     let isDue = state.withLock { state -> Bool in
       guard case .follower = state.role else { return false }
       return engine.clock.now.since(state.checkedAt) >= maxAge
     }
     guard isDue else { return }
+    _ = await engine.patiently { await self.refreshNow() }
+  }
+
+  func refreshNow() async {
     do throws(RemoteError) {
       let (root, etag) = try await objects.root()
-      try await adopt(root, etag, claiming: false)
+      let stale = try await adopt(root, etag, claiming: false)
+      // Not awaited: a read that waits for this refresh may be what the kernel waits for.
+      engine.executor.spawn { await self.forget(stale) }
     } catch {
       engine.log(.warning, "cannot look for newer commits of group \(id): \(error)")
     }
@@ -164,22 +173,34 @@ extension Group {
   /// Takes over a root that may have commits of others: new tree, and what is old in the cache goes.
   ///
   /// A follower that looks for commits (`claiming` false) loses against a claim that began meanwhile:
-  /// what it read may be older than what the claim adopted.
-  func adopt(_ root: Root, _ etag: ETag, claiming: Bool) async throws(RemoteError) {
+  /// what it read may be older than what the claim adopted. Returns what the kernel must `forget`.
+  func adopt(_ root: Root, _ etag: ETag, claiming: Bool) async throws(RemoteError) -> [StalePages] {
     let isKnown = state.withLock { state in
       root.commit == state.root.commit && root.checkpoint == state.root.checkpoint
     }
     let tree = isKnown ? nil : try await TreeLoader(objects: objects).load(root)
-    state.withLock { state in
-      guard mayAdopt(root, state, claiming) else { return }
-      if let tree { adopt(tree, of: root, &state) }
+    if let tree { keepCopy(root, tree) }
+    return state.withLock { state in
+      guard mayAdopt(root, state, claiming) else { return [] }
+      let stale = tree.map { adopt($0, of: root, &state) } ?? []
       state.root = root
       state.etag = etag
+      state.isVerified = true
       state.checkedAt = engine.clock.now
+      return stale
     }
   }
 
-  private func adopt(_ tree: TreeLoader.Tree, of root: Root, _ state: inout State) {
+  /// Keeps a copy of a root whose tree was loaded, so that all it refers to is in the cache. Before
+  /// the cached chunks follow it: a copy that is older than they are would not know what is old.
+  func keepCopy(_ root: Root, _ tree: TreeLoader.Tree) {
+    objects.keeping { () throws(LocalError) in
+      try objects.copies?.keep(root)
+      try objects.copies?.retain(root.pieceNames(tree.index))
+    }
+  }
+
+  private func adopt(_ tree: TreeLoader.Tree, of root: Root, _ state: inout State) -> [StalePages] {
     let old = state.root
     // Files that others removed while they are open here: what they had stays readable.
     for (file, open) in state.regions
@@ -191,15 +212,35 @@ extension Group {
     state.namespace = tree.namespace
     state.generation += 1
     let isContinued = root.history.contains(old.commit)
-    for (file, open) in state.regions where tree.namespace[file] == nil && open.opens == 0 {
+    for (file, open) in state.regions.sorted(by: { $0.key < $1.key })
+    where tree.namespace[file] == nil && open.opens == 0 {
       open.region.close()
       state.regions[file] = nil
     }
-    for (file, open) in state.regions where state.unlinked[file] == nil {
-      let changed = isContinued ? state.tail.ranges(of: file, after: old.commit.number) : nil
-      drop(changed ?? [0..<Limits.regionSize >> geometry.chunkShift], of: open.region)
+    var stale: [StalePages] = []
+    for (file, open) in state.regions.sorted(by: { $0.key < $1.key })
+    where state.unlinked[file] == nil {
+      let changed =
+        (isContinued ? state.tail.ranges(of: file, after: old.commit.number) : nil)
+        ?? [0..<Limits.regionSize >> geometry.chunkShift]
+      drop(changed, of: open.region)
+      let oldSize = open.region.size
       follow(open.region, state)
+      guard open.opens > 0 else { continue }
+      let end = max(oldSize, open.region.size)
+      let pages = StalePages(
+        region: open.region, path: state.namespace.path(of: file),
+        ranges: StalePages.merged(changed, geometry, end: end),
+        isResized: oldSize != open.region.size)
+      if pages.isResized || !pages.ranges.isEmpty { stale.append(pages) }
     }
+    return stale
+  }
+
+  /// Waits until the kernel has forgotten old pages.
+  func forget(_ stale: [StalePages]) async {
+    guard !stale.isEmpty, let forget = engine.forgetPages.withLock({ $0 }) else { return }
+    await forget(self, stale)
   }
 
   private func mayAdopt(_ root: Root, _ state: borrowing State, _ claiming: Bool) -> Bool {
@@ -240,6 +281,7 @@ extension Group {
     do throws(RemoteError) {
       switch try await objects.swapRoot(from: old, etag, to: new) {
       case .done(let etag):
+        objects.keeping { () throws(LocalError) in try objects.copies?.keep(new) }
         endLog(new, etag)
         return true
       case .lost(let current, let etag):
@@ -278,9 +320,7 @@ extension Group {
         try cache.setLineage(
           Lineage(since: lineage.since, until: root.commit, log: log, writer: lineage.writer))
       }
-      for name in try LocalDirectory.names(in: directory) {
-        try LocalDirectory.removeFile(directory + "/" + name)
-      }
+      try cache.disk.removeFiles(in: directory)
     } catch {
       engine.log(.warning, "\(error)")
     }

@@ -129,7 +129,11 @@ extension Group {
           return .waitFor(page << Geometry.pageShift..<(page + 1) << Geometry.pageShift)
         }
         if case .waitFor(let busy) = region.canReplace(plan.pages) { return .waitFor(busy) }
-        if isLogFull(state) { return .waitForRoom }
+        if isLogFull(state) {
+          // A slow store makes room again; one that is away may not for long.
+          guard !state.push.isFailing, state.isVerified else { throw .noSpace }
+          return .waitForRoom
+        }
         return try unsafe apply(plan, bytes, region, inode, now, isWriteBack: isWriteBack, &state)
       }
     }
@@ -279,14 +283,29 @@ extension Group {
 
   // MARK: Room
 
+  /// How long the answer to a write that was just accepted should wait, because the log fills up.
+  public func answerDelay(bytes: Int) -> Duration {
+    let limit = engine.settings.logLimit
+    return state.withLock { state in
+      let used = state.bytesToCommit
+      guard used > limit / 2 else { return .zero }
+      return state.pacing.delay(
+        bytes: bytes, used: used, limit: limit, now: engine.clock.now)
+    }
+  }
+
   /// Calls `retry` when the log or the disk may have room again.
   public func whenThereIsRoom(_ retry: @escaping @Sendable () -> Void) {
-    state.withLock { state in
+    let isFirst = state.withLock { state in
       state.spaceWaiters.append(retry)
       state.push.wantsRoom = true
+      defer { state.isRetryDue = true }
+      return !state.isRetryDue
     }
     pushSignal.signal()
-    // The disk may get room without any commit of ours.
+    guard isFirst else { return }
+    // The disk may get room without any commit of ours. One look for all who wait: each of thousands
+    // waking all the others would be no rest for anybody.
     engine.executor.spawn {
       await self.engine.clock.sleep(for: .seconds(1))
       self.retryWaiting()
@@ -295,6 +314,7 @@ extension Group {
 
   func retryWaiting() {
     let waiters = state.withLock { state -> [@Sendable () -> Void] in
+      state.isRetryDue = false
       defer { state.spaceWaiters = [] }
       return state.spaceWaiters
     }

@@ -24,11 +24,11 @@ extension Group {
     _ engine: EngineContext, cacheDirectory: String, bootID: Random128, kind: InodeKind,
     mode: UInt16, uid: UInt32, gid: UInt32, target: [UInt8] = []
   ) async throws(GroupError) -> Group {
-    let id = GroupID.random()
-    let objects = GroupObjects(group: id, engine: engine)
+    let id = engine.freshID()
+    let objects = GroupObjects(group: id, engine: engine, cacheDirectory: cacheDirectory)
     let root = Root(
       group: id, geometry: engine.settings.geometry, claim: .held(engine.writer),
-      holder: engine.settings.holder, nonce: .random(), log: .zero, time: engine.clock.wall)
+      holder: engine.settings.holder, nonce: engine.freshID(), log: .zero, time: engine.clock.wall)
     let group: Group
     do throws(RemoteError) {
       let etag = try await objects.createRoot(root)
@@ -37,6 +37,7 @@ extension Group {
       throw .remote(error)
     }
     if let error = group.beginWriting(root) { throw .local(error) }
+    objects.keeping { () throws(LocalError) in try objects.copies?.keep(root) }
     let top = Inode(
       id: Namespace.top, parent: 0, name: nil, kind: kind, mode: mode, uid: uid, gid: gid,
       time: engine.clock.wall, target: target)
@@ -55,22 +56,25 @@ extension Group {
     _ id: GroupID, _ engine: EngineContext, cacheDirectory: String, bootID: Random128,
     kind: InodeKind
   ) async throws(GroupError) -> Group {
-    let objects = GroupObjects(group: id, engine: engine)
+    let objects = GroupObjects(group: id, engine: engine, cacheDirectory: cacheDirectory)
     let group: Group
     do throws(RemoteError) {
-      let (root, etag) = try await objects.root()
+      let (root, etag) = try await objects.rootOrCopy()
       let tree = try await TreeLoader(objects: objects).load(root)
       var namespace = tree.namespace
       namespace.addMissingTop(kind, at: root.committedAt)
-      group = try make(objects, root, etag, namespace, cacheDirectory, bootID)
+      group = try make(objects, root, etag ?? ETag(""), namespace, cacheDirectory, bootID)
+      if etag != nil { group.keepCopy(root, tree) }
       group.map.reset(to: tree.index, tables: tree.tables)
       group.state.withLock {
         $0.tail = TailChanges(root: root, tables: tree.tables, geometry: root.geometry)
+        $0.isVerified = etag != nil
       }
     } catch {
       throw .remote(error)
     }
     try await group.recover()
+    if !group.isVerified { engine.executor.spawn { await group.verifyUntilKnown() } }
     return group
   }
 
@@ -80,7 +84,8 @@ extension Group {
   ) throws(RemoteError) -> Group {
     let cache: GroupCache
     do throws(LocalError) {
-      cache = try GroupCache(group: root.group, cacheDirectory: cacheDirectory)
+      cache = try GroupCache(
+        group: root.group, cacheDirectory: cacheDirectory, disk: objects.engine.disk)
     } catch {
       throw .store(
         StoreError(
@@ -111,7 +116,10 @@ extension Group {
   private func recover() async throws(GroupError) {
     let recovered: RecoveredLog?
     do throws(LogRecoveryError) {
-      recovered = try WriteLog.recover(in: cache.logDirectory)
+      let (log, cut) = state.withLock { ($0.root.log, $0.root.cut) }
+      recovered = try WriteLog.recover(
+        in: cache.logDirectory, on: cache.disk, boot: bootID.low, committed: (log, cut),
+        continues: isVerified)
     } catch {
       throw .log("\(error). Nothing was discarded; move the file away to go on without its changes")
     }
@@ -126,17 +134,33 @@ extension Group {
       log.header.writer == engine.writer && log.header.epoch == root.epoch
       && root.claim == .held(engine.writer) && (isOurs || root.commit == log.header.base)
     let base = mayReplay ? Base(root, of: log) : await base(of: log, root)
+    let isGapless = log.header.firstSequence <= base.cut + 1
     log.entries.removeAll { $0.sequence <= base.cut }
+    let fitsCopy = mayReplay && isGapless && recovered.isWhole
+    if !isVerified, !fitsCopy, !engine.settings.isReadOnly {
+      // Only the store can tell what became of the log: the copy of the root is older than it, or the
+      // host lost the log's end, of which the store may have more than the copy knows. New records
+      // must not get the numbers of those.
+      if log.entries.isEmpty { return }
+      throw .remote(
+        .store(
+          StoreError(
+            .unavailable, operation: "GET", object: objects.address(objects.rootKey),
+            detail: "the cache's copy does not fit the log, and the store does not answer")))
+    }
     do throws(LocalError) {
-      if mayReplay, !engine.settings.isReadOnly {
-        try goOn(log, base.cut, root)
+      if log.lastSequence < base.cut {
+        // Committed from memory, and lost with the host's power: what the log would append now would
+        // count as committed. Nothing of it is needed; the next change begins another one.
+        try cache.disk.removeFiles(in: cache.logDirectory)
+        try cache.removeFiles()
+      } else if mayReplay, !engine.settings.isReadOnly {
+        try replay(log, base.cut)
       } else if log.entries.isEmpty {
-        for name in try LocalDirectory.names(in: cache.logDirectory) {
-          try LocalDirectory.removeFile(cache.logDirectory + "/" + name)
-        }
+        try cache.disk.removeFiles(in: cache.logDirectory)
       } else {
         // The cached bytes have the changes that the group will not have.
-        for file in Set(log.entries.compactMap(\.record.dataFile)) { try cache.remove(file) }
+        try cache.removeDurably(Set(log.entries.compactMap(\.record.dataFile)))
         if engine.settings.isReadOnly { return }
         try setAside(
           log, log.entries, base, reason: "group was written by \(root.holder.printable) since")
@@ -144,15 +168,6 @@ extension Group {
     } catch {
       throw .local(error)
     }
-  }
-
-  /// Replays, and goes on as the writer.
-  private func goOn(_ log: WriteLog, _ cut: SequenceNumber, _ root: Root) throws(LocalError) {
-    guard cut > log.lastSequence else { return try replay(log, cut) }
-    // The host lost the end of the log, all of which is committed. New records must not get the
-    // numbers of those: a fresh log, in the same claim.
-    if let error = beginWriting(root) { throw error }
-    startPusher()
   }
 
   /// A claim of ours without a log: it was moved away, or never begun. The cached bytes may have
@@ -240,13 +255,19 @@ extension Group {
   /// Stops as a killed daemon does: nothing is drained, noted or closed in order. For tests, which
   /// load the group again from what is in the cache.
   func crash() {
+    let waiters = state.withLock { state in
+      defer { state.sync.durableWaiters = [] }
+      return state.sync.durableWaiters.map(\.completion)
+    }
+    for waiter in waiters { waiter(.io) }
     let regions = state.withLock { state in
       stop(.io, reason: "it crashed", &state)
       state.log = nil
       defer { state.regions = [:] }
-      return state.regions.values.map(\.region)
+      return state.regions.sorted { $0.key < $1.key }.map(\.value.region)
     }
     for region in regions { region.close() }
+    pushSignal.signal()
   }
 
   /// Fails every parked read, so that the session can end.
@@ -257,11 +278,22 @@ extension Group {
   /// Closes the cached regions after the mount's end and makes their bytes durable, so that the next
   /// mount finds them warm.
   public func closeRegions() {
-    let (regions, commit) = state.withLock { state in
+    let (regions, commit, log) = state.withLock { state in
       defer { state.regions = [:] }
-      return (state.regions.values.map(\.region), state.root.commit)
+      let regions = state.regions.sorted { $0.key < $1.key }.map(\.value.region)
+      return (regions, state.root.commit, state.log?.takeUnsynced() ?? [])
     }
-    for region in regions { retire(region, commit, synced: true) }
+    var synced = true
+    do throws(LocalError) {
+      // Durable bytes of changes that are not durable themselves would be taken for committed ones.
+      for file in log { try file.syncData() }
+      try cache.syncNames()
+    } catch {
+      engine.log(.warning, "\(error)")
+      synced = false
+    }
+    objects.keeping { () throws(LocalError) in try objects.copies?.sync() }
+    for region in regions { retire(region, commit, synced: synced) }
   }
 
   /// The group lost its name: what is open stays readable, nothing more is pushed, and the cache

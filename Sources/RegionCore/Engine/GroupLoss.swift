@@ -26,6 +26,8 @@ extension Group {
       engine.log(.warning, "cannot read commit \(root.commit.number) of group \(id): \(error)")
       return false
     }
+    // Before the log lets go of what this root holds.
+    keepCopy(root, tree)
     let (ready, room) = state.withLock { state -> Adopted in
       switch state.role {
       case .writer, .claiming: break
@@ -57,6 +59,8 @@ extension Group {
     state.collected = []
     state.root = root
     state.etag = etag
+    state.isVerified = true
+    state.checkedAt = engine.clock.now
     state.lastCommitAt = root.committedAt
     map.reset(to: tree.index, tables: tree.tables, keeping: state.orphans)
     state.tail = TailChanges(root: root, tables: tree.tables, geometry: geometry)
@@ -85,7 +89,9 @@ extension Group {
   /// it the group is followed from now on; else it stops, and its log stays.
   func loseClaim(to root: Root) {
     let isClean = state.withLock { state -> Bool in
-      if state.mayFollow {
+      // A follower has no claim to lose: the store's root is older than what was seen of it.
+      let isFollower = if case .follower = state.role { true } else { false }
+      if state.mayFollow, !isFollower {
         state.beginFollowing()
         return true
       }
@@ -143,17 +149,6 @@ extension Group.State {
   mutating func beginFollowing() {
     if case .claiming = role { return }
     role = .claiming([])
-  }
-}
-
-extension PushState {
-  /// Forgets what is uncommitted, to be noted anew; wishes stay.
-  mutating func restart() {
-    var new = PushState()
-    new.wantsCommit = wantsCommit
-    new.wantsRoom = wantsRoom
-    new.isDraining = isDraining
-    self = new
   }
 }
 

@@ -48,6 +48,7 @@ extension Group {
         // about its records.
         guard state.log === log else { return ([], false) }
         state.sync.durable = max(state.sync.durable, through)
+        log?.synced = state.sync.durable
         let ready = SyncState.take(&state.sync.durableWaiters, through: state.sync.durable)
         let goOn = !state.sync.durableWaiters.isEmpty
         state.sync.isSyncing = goOn

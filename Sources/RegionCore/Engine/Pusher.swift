@@ -11,6 +11,7 @@ extension Group {
       let step = state.withLock { state -> PushState.Step? in
         guard case .writer = state.role else { return nil }
         let hasWriters = state.regions.values.contains { $0.writableOpens > 0 }
+        if !state.isVerified { return .wait(.seconds(1)) }
         if state.pendingSwap != nil { return .commit }
         let step = state.push.next(
           now: engine.clock.now, settings: engine.settings, hasWriters: hasWriters)
@@ -24,12 +25,12 @@ extension Group {
       case .commit:
         switch await commitAndCheckpoint() {
         case .done: backoff.reset()
-        case .again: await engine.clock.sleep(for: backoff.next())
+        case .again: await engine.clock.sleep(for: backoff.next(engine))
         case .over: return
         }
       case .release:
         if await releaseOrResume() { return }
-        await engine.clock.sleep(for: backoff.next())
+        await engine.clock.sleep(for: backoff.next(engine))
       }
     }
   }
@@ -89,8 +90,13 @@ extension Group {
         loseClaim(to: root)
         return .over
       case .remote(let error):
-        state.withLock { $0.lastError = "\(error)" }
+        state.withLock { state in
+          state.lastError = "\(error)"
+          state.push.isFailing = true
+        }
         engine.log(.warning, "push of group \(id) will be tried again: \(error)")
+        // At the log's limit write(2) is told now.
+        retryWaiting()
         return .again
       case .local(let error):
         state.withLock { stop(.io, reason: "the log cannot be read: \(error)", &$0) }
@@ -116,7 +122,7 @@ extension Group {
     let (references, tables) = try await upload(recipe, old)
     var new = old
     new.history = Array(([old.commit] + old.history).prefix(Limits.rootHistory))
-    new.commit = CommitID(number: old.commit.number + 1, nonce: .random())
+    new.commit = CommitID(number: old.commit.number + 1, nonce: engine.freshID())
     new.committedAt = engine.clock.wall
     let (log, nextFileID, collected) = state.withLock { state in
       defer { state.collected = [] }
@@ -148,11 +154,14 @@ extension Group {
     case .lost(let root, let current):
       // Done, not acknowledged, and taken over since: what it committed is committed.
       if pending.root.commit != old.commit, root.contains(pending.root.commit) {
+        objects.keeping { () throws(LocalError) in try objects.copies?.keep(pending.root) }
         pending.finish(current)
         state.withLock { $0.pendingSwap = nil }
       }
       throw .lost(root, current)
     case .done(let etag):
+      // Before the log lets go of what the new root holds.
+      objects.keeping { () throws(LocalError) in try objects.copies?.keep(pending.root) }
       pending.finish(etag)
       state.withLock { $0.pendingSwap = nil }
     }
@@ -224,9 +233,15 @@ extension Group {
     _ plan: SegmentBuilder.Plan, _ index: Int, _ count: Int, _ builder: SegmentBuilder
   ) async -> Result<SegmentBuilder.Segment, PushError> {
     do throws(SegmentBuilder.BuildError) {
-      let segment = try builder.build(plan, index: index, count: count)
+      let segment = try builder.build(
+        plan, as: ObjectID(epoch: builder.epoch, random: engine.freshID()), index: index,
+        count: count)
       do throws(RemoteError) {
-        try await objects.create(objects.segmentKey(segment.object), segment.body)
+        let key = objects.segmentKey(segment.object)
+        try await objects.create(key, segment.body)
+        objects.keep(
+          key, segment.body, offset: UInt64(segment.reference.tableOffset),
+          length: segment.reference.tableLength)
         return .success(segment)
       } catch {
         return .failure(.remote(error))
@@ -274,21 +289,22 @@ extension Group {
   }
 }
 
-/// Waits that double, up to 10 s, each shortened by up to a half at random: hosts that failed
-/// together do not come back together.
+/// Waits that double, up to 10 s or what else is the longest, each shortened by up to a half at
+/// random: hosts that failed together do not come back together.
 struct Backoff {
   private let first: Duration
+  private let longest: Duration
   private var current: Duration
 
-  init(first: Duration = .milliseconds(100)) {
+  init(first: Duration = .milliseconds(100), longest: Duration = .seconds(10)) {
     self.first = first
+    self.longest = longest
     current = first
   }
 
-  mutating func next() -> Duration {
-    defer { current = min(current * 2, .seconds(10)) }
-    let half = UInt64(current.wholeNanoseconds / 2)
-    return .nanoseconds(half + UInt64.random(in: 0...half))
+  mutating func next(_ engine: EngineContext) -> Duration {
+    defer { current = min(current * 2, longest) }
+    return current / 2 + engine.random(upTo: current / 2)
   }
 
   mutating func reset() { current = first }

@@ -77,7 +77,10 @@ public final class Region: Sendable {
     chunksPresent.store(cached.presentCount, ordering: .relaxed)
     currentSize = Atomic(size)
     state = Lock(State(readAhead: ReadAhead(geometry: map.geometry)))
-    try data.truncate(to: dataLength(size))
+    if try data.size() != dataLength(size) {
+      try stateFile.declareInUse()
+      try data.truncate(to: dataLength(size))
+    }
   }
 
   /// Length of the data file for a region of `size` bytes: whole chunks, so that a read within the
@@ -368,7 +371,7 @@ public final class Region: Sendable {
         state.parked = [:]
         state.parkedSince = [:]
       }
-      return Array(state.parked.values)
+      return state.parked.sorted { $0.key < $1.key }.map(\.value)
     }
     for completion in parked { completion(.failed(.io)) }
     // A fill is a few local writes and takes no other lock; none begins any more.

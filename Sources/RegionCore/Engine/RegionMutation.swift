@@ -59,6 +59,7 @@ extension Region {
   /// Puts whole pages into the data file and notes them as valid. On an error some bytes may have
   /// been written; pages that were not valid before are not valid after.
   func replace(_ pages: Range<PageIndex>, with bytes: UnsafeRawBufferPointer) throws(LocalError) {
+    try stateFile.declareInUse()
     let offset = pages.lowerBound << Geometry.pageShift
     for chunk in geometry.chunks(touchingPages: pages) { chunks.setCold(chunk) }
     let absent = geometry.chunks(touchingPages: pages).contains { !chunks.isPresent($0) }
@@ -72,6 +73,7 @@ extension Region {
   /// Makes the pages zero in the data file and notes them as valid.
   func replaceWithZeros(_ pages: Range<PageIndex>) throws(LocalError) {
     guard !pages.isEmpty else { return }
+    try stateFile.declareInUse()
     try state.withLock { (state) throws(LocalError) in
       let bytes = pages.lowerBound << Geometry.pageShift..<pages.upperBound << Geometry.pageShift
       let length = dataLength(currentSize.load(ordering: .relaxed))
@@ -150,7 +152,10 @@ extension Region {
   func resize(to size: UInt64) throws(LocalError) {
     let old = currentSize.load(ordering: .relaxed)
     guard size != old else { return }
-    if dataLength(size) != dataLength(old) { try data.truncate(to: dataLength(size)) }
+    if dataLength(size) != dataLength(old) {
+      try stateFile.declareInUse()
+      try data.truncate(to: dataLength(size))
+    }
     currentSize.store(size, ordering: .releasing)
   }
 
@@ -158,7 +163,7 @@ extension Region {
   func invalidate(_ range: Range<ChunkIndex>) throws(LocalError) {
     try state.withLock { (state) throws(LocalError) in
       // Pages written in absent chunks are as old as those of present ones.
-      var old = state.partial.keys.filter { range.contains($0) }
+      var old = state.partial.keys.filter { range.contains($0) }.sorted()
       for chunk in old { state.partial[chunk] = nil }
       for part in chunks.touched(in: range) {
         for chunk in part where chunks.isPresent(chunk) {
@@ -199,8 +204,7 @@ extension Region {
     let size = self.size
     guard offset < size else { return nil }
     var nearest = size
-    let local = lseek(data.descriptor, off_t(offset), 3 /* SEEK_DATA */)
-    if local >= 0 { nearest = min(nearest, UInt64(local)) }
+    if let local = data.nextData(from: offset) { nearest = min(nearest, local) }
     var chunk = geometry.chunk(ofByte: offset)
     while let next = map.nextMapped(file, from: chunk, below: chunkCount) {
       guard geometry.bytes(of: next).lowerBound < nearest else { break }
@@ -220,8 +224,7 @@ extension Region {
       let chunk = geometry.chunk(ofByte: position)
       let end = geometry.bytes(of: chunk).upperBound
       if try await !isRemoteData(chunk) {
-        let hole = lseek(data.descriptor, off_t(position), 4 /* SEEK_HOLE */)
-        if hole >= 0, UInt64(hole) < end { return min(UInt64(hole), size) }
+        if let hole = data.nextHole(from: position), hole < end { return min(hole, size) }
       }
       position = end
     }
@@ -244,7 +247,8 @@ extension Region {
   /// Notes in the state file what the region's chunks agree with, at the end of its use. `synced`:
   /// everything else is durable before the note is made, so that it holds after another boot too.
   func closeState(commit: CommitID, bootID: Random128, synced: Bool) throws(LocalError) {
-    let partial = state.withLock { Array($0.partial.keys) }
+    let partial = state.withLock { $0.partial.keys.sorted() }
+    if !partial.isEmpty { try stateFile.declareInUse() }
     for chunk in partial { try data.punchHole(geometry.bytes(of: chunk)) }
     if synced {
       try data.syncData()

@@ -28,7 +28,7 @@ extension Group {
   func base(of log: WriteLog, _ root: Root) async -> Base {
     let header = log.header
     if root.log == header.log { return Base(root, of: log) }
-    guard root.epoch > header.epoch else { return Base(beginning: log) }
+    guard root.epoch > header.epoch, isVerified else { return Base(beginning: log) }
     do throws(RemoteError) {
       if let fenced = try await objects.fencedRoot(header.epoch, of: header.writer) {
         return Base(fenced, of: log)
@@ -68,7 +68,7 @@ extension Group {
     }
     guard let lost else { return }
     do throws(LocalError) {
-      for file in Set(lost.entries.compactMap(\.record.dataFile)) { try cache.remove(file) }
+      try cache.removeDurably(Set(lost.entries.compactMap(\.record.dataFile)))
       try setAside(lost.log, lost.entries, lost.base, reason: "claim was taken over")
     } catch {
       engine.log(.warning, "the next mount sets the changes of group \(id) aside: \(error)")

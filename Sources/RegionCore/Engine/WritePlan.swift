@@ -46,7 +46,7 @@ struct WritePlan {
     buffer.count = length
     let memory = unsafe buffer.memory
     let start = pages.lowerBound << Geometry.pageShift
-    for page in Set([0, pages.count - 1]) {
+    for page in pages.count > 1 ? [0, pages.count - 1] : [0] {
       let at = page << Int(Geometry.pageShift)
       let target = unsafe UnsafeMutableRawBufferPointer(
         rebasing: memory[at..<at + Geometry.pageSize])

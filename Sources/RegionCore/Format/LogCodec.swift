@@ -33,6 +33,8 @@ public enum LogCodec {
     writer.u32(header.index)
     writer.u64(header.firstSequence)
     writer.u32(header.chain)
+    writer.u64(header.boot)
+    writer.u8(SyncMark.encode(header.synced, before: header.firstSequence))
     writer.pad(to: fileHeaderLength)
     return fileHeader.sealFixed(writer)
   }
@@ -40,14 +42,20 @@ public enum LogCodec {
   /// What a log file's first `fileHeaderLength` bytes say.
   public static func decodeFileHeader(_ bytes: [UInt8]) throws(FormatError) -> LogFileHeader {
     var reader = try fileHeader.open(bytes[...])
-    let header = LogFileHeader(
+    var header = LogFileHeader(
       group: try reader.random128(), epoch: try reader.u64(), writer: try reader.random128(),
       log: try reader.random128(), base: try reader.commit(), index: try reader.u32(),
       firstSequence: try reader.u64(), chain: try reader.u32())
+    header.boot = try reader.u64()
+    let mark = try reader.u8()
     try reader.reserved(fileHeaderLength - reader.consumed)
     try reader.finish()
     try reader.require(header.epoch >= 1, "epoch 0")
     try reader.require(header.firstSequence >= 1, "sequence 0")
+    guard let synced = SyncMark.decode(mark, before: header.firstSequence) else {
+      throw reader.invalid("sync mark \(mark)")
+    }
+    header.synced = synced
     return header
   }
 
@@ -63,11 +71,12 @@ public enum LogCodec {
   /// is written right behind the head; it is empty for names.
   public static func encodeHead(
     _ record: LogRecord, sequence: SequenceNumber, previousChain: UInt32,
-    payload: UnsafeRawBufferPointer
+    synced: SequenceNumber = 0, payload: UnsafeRawBufferPointer
   ) throws(FormatError) -> (head: [UInt8], chain: UInt32) {
     var head: [UInt8] = []
     let chain = unsafe try encodeHead(
-      record, sequence: sequence, previousChain: previousChain, payload: payload, into: &head)
+      record, sequence: sequence, previousChain: previousChain, synced: synced, payload: payload,
+      into: &head)
     return (head, chain)
   }
 
@@ -75,7 +84,7 @@ public enum LogCodec {
   /// Returns the chain value. After an error `head` is empty.
   public static func encodeHead(
     _ record: LogRecord, sequence: SequenceNumber, previousChain: UInt32,
-    payload: UnsafeRawBufferPointer, into head: inout [UInt8]
+    synced: SequenceNumber = 0, payload: UnsafeRawBufferPointer, into head: inout [UInt8]
   ) throws(FormatError) -> UInt32 {
     let payloadLength = payload.count
     var scratch: [UInt8] = []
@@ -85,13 +94,15 @@ public enum LogCodec {
     switch record {
     case .data(let data):
       writer.u8(Kind.data.rawValue)
-      writer.reserved(1 + 4 + 8 + 4)
+      writer.u8(SyncMark.encode(synced, before: sequence))
+      writer.reserved(4 + 8 + 4)
       try encode(data, into: &writer)
       let expected = data.payloadPages * UInt64(Geometry.pageSize)
       try require(expected == UInt64(payloadLength), "payload's length")
     case .names(let changes):
       writer.u8(Kind.names.rawValue)
-      writer.reserved(1 + 4 + 8 + 4)
+      writer.u8(SyncMark.encode(synced, before: sequence))
+      writer.reserved(4 + 8 + 4)
       try encode(changes, into: &writer)
       try require(payloadLength == 0, "names with a payload")
     }

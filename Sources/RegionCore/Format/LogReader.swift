@@ -7,6 +7,8 @@ extension LogCodec {
     public var sequence: SequenceNumber
     /// The chain value that the whole record must have.
     public var chain: UInt32
+    /// Every record up to this one was synced before this one was appended.
+    public var synced: SequenceNumber
   }
 
   /// Parses the first `recordHeaderLength` bytes of a record (more may follow). Throws `.notOurs`
@@ -16,13 +18,17 @@ extension LogCodec {
     guard reader.remaining >= recordHeaderLength else { throw FormatError(.truncated, what: what) }
     guard try reader.u16() == magic else { throw FormatError(.notOurs, what: what) }
     guard Kind(rawValue: try reader.u8()) != nil else { throw reader.invalid("unknown kind") }
-    try reader.reserved(1)
+    let mark = try reader.u8()
     let length = try reader.u32()
     try reader.require(length <= Limits.recordLength, "body of \(length) bytes")
     let sequence = try reader.u64()
     // There must be a number for the record that follows.
     try reader.require(sequence < .max, "sequence out of range")
-    return RecordHeader(bodyLength: Int(length), sequence: sequence, chain: try reader.u32())
+    guard let synced = SyncMark.decode(mark, before: sequence) else {
+      throw reader.invalid("sync mark \(mark)")
+    }
+    return RecordHeader(
+      bodyLength: Int(length), sequence: sequence, chain: try reader.u32(), synced: synced)
   }
 
   /// Parses the first `recordHeaderLength` bytes of a record.
@@ -75,11 +81,21 @@ public struct LogReader: Sendable {
   public private(set) var nextSequence: SequenceNumber
   /// The chain value that the next record continues.
   public private(set) var chain: UInt32
+  /// Records up to this one are known to have been synced.
+  public private(set) var synced: SequenceNumber
 
   /// Starts at the first record of a file.
   public init(_ header: LogFileHeader) {
     nextSequence = header.firstSequence
     chain = header.chain
+    synced = header.synced
+  }
+
+  /// Starts behind a record that is believed to be whole.
+  init(after header: LogCodec.RecordHeader) {
+    nextSequence = header.sequence + 1
+    chain = header.chain
+    synced = 0
   }
 
   /// How many bytes the next record takes in all, given at least its `LogCodec.recordHeaderLength`
@@ -96,6 +112,7 @@ public struct LogReader: Sendable {
       bytes, expectedSequence: nextSequence, previousChain: chain)
     nextSequence += 1
     chain = found.chain
+    synced = max(synced, try LogCodec.decodeHeader(bytes).synced)
     return (found.record, found.payloadOffset)
   }
 }

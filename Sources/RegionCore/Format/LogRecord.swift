@@ -17,6 +17,11 @@ public struct LogFileHeader: Hashable, Sendable {
   public var firstSequence: SequenceNumber
   /// The chain value that the first record continues (the last record's checksum of the file before).
   public var chain: UInt32
+  /// Half of the id of the host's boot during which the file was begun: after another one, what was
+  /// not synced may be lost in any order. 0: not known.
+  public var boot: UInt64 = 0
+  /// Every record of the log up to this one was synced before the file was begun.
+  public var synced: SequenceNumber = 0
 
   /// A header.
   public init(

@@ -13,6 +13,7 @@ struct GroupCache: Sendable {
   let group: GroupID
   /// `<cache_dir>/<group uuid>`.
   let directory: String
+  let disk: any LocalDisk
 
   var logDirectory: String { directory + "/log" }
   /// Where logs go that may not be replayed.
@@ -20,11 +21,14 @@ struct GroupCache: Sendable {
   func dataPath(_ file: FileID) -> String { directory + "/data/\(file)" }
   func statePath(_ file: FileID) -> String { directory + "/state/\(file)" }
 
-  init(group: GroupID, cacheDirectory: String) throws(LocalError) {
+  init(
+    group: GroupID, cacheDirectory: String, disk: any LocalDisk = HostDisk()
+  ) throws(LocalError) {
     self.group = group
+    self.disk = disk
     directory = cacheDirectory + "/\(group)"
     for name in ["", "/log", "/data", "/state"] {
-      try LocalDirectory.create(directory + name)
+      try disk.createDirectory(directory + name)
     }
   }
 
@@ -35,14 +39,20 @@ struct GroupCache: Sendable {
     trust: (StateFileHeader) -> CacheTrust
   ) throws(LocalError) -> CachedRegion {
     let verdict = try self.verdict(file, geometry: geometry, bootID: bootID, trust: trust)
-    if case .drop = verdict { try remove(file) }
-    let data = try LocalFile(path: dataPath(file), flags: O_RDWR | O_CREAT)
+    if case .drop(let header) = verdict {
+      // The names may come back after a power loss, one with and one without the other's bytes.
+      if let header { try StateFile.withdraw(header, at: statePath(file), on: disk) }
+      try remove(file)
+    }
+    let data = try disk.open(dataPath(file), flags: O_RDWR | O_CREAT)
     let header = StateFileHeader(
       group: group, file: file, geometry: geometry, commit: commit, bootID: bootID, isClean: false)
-    let stateFile = try StateFile(path: statePath(file), header: header)
+    let stateFile = try StateFile(
+      path: statePath(file), header: header, claimsClean: verdict.claimsClean, on: disk)
     let chunks = ChunkTable(geometry: geometry)
     var count = 0
-    if case .keep(let changed, let isClean) = verdict {
+    if case .keep(let changed, let isClean, _) = verdict {
+      if !changed.isEmpty { try stateFile.declareInUse() }
       if !changed.isEmpty { try drop(changed, data, stateFile, geometry) }
       try stateFile.forEachPresent { run in
         for chunk in run { chunks.setPresent(chunk) }
@@ -55,22 +65,36 @@ struct GroupCache: Sendable {
   }
 
   private enum Verdict {
-    case drop
-    case keep(changed: [ChunkIndex], isClean: Bool)
+    /// With what the state file says, if it says anything.
+    case drop(StateFileHeader?)
+    /// `claimsClean`: what the disk has would be believed after another boot.
+    case keep(changed: [ChunkIndex], isClean: Bool, claimsClean: Bool)
+
+    var claimsClean: Bool {
+      if case .keep(_, _, let claimsClean) = self { claimsClean } else { false }
+    }
   }
 
   private func verdict(
     _ file: FileID, geometry: Geometry, bootID: Random128, trust: (StateFileHeader) -> CacheTrust
   ) throws(LocalError) -> Verdict {
-    guard let header = try StateFile.header(at: statePath(file)), header.group == group,
-      header.file == file, header.geometry == geometry
-    else { return .drop }
+    guard let header = try StateFile.header(at: statePath(file), on: disk) else {
+      return .drop(nil)
+    }
+    guard header.group == group, header.file == file, header.geometry == geometry else {
+      return .drop(header)
+    }
     // After another boot only what was synced before a clean close is sure to be there.
-    guard header.bootID == bootID || header.isClean && header.bootID == .zero else { return .drop }
+    guard header.bootID == bootID || header.isClean && header.bootID == .zero else {
+      return .drop(header)
+    }
+    let claimsClean = header.isClean && header.bootID == .zero
     switch trust(header) {
-    case .all: return .keep(changed: [], isClean: header.isClean)
-    case .allBut(let changed): return .keep(changed: changed, isClean: header.isClean)
-    case .nothing: return .drop
+    case .all:
+      return .keep(changed: [], isClean: header.isClean, claimsClean: claimsClean)
+    case .allBut(let changed):
+      return .keep(changed: changed, isClean: header.isClean, claimsClean: claimsClean)
+    case .nothing: return .drop(header)
     }
   }
 
@@ -90,9 +114,8 @@ struct GroupCache: Sendable {
     let size = try data.size()
     var position: UInt64 = 0
     while position < size {
-      let found = lseek(data.descriptor, off_t(position), 3 /* SEEK_DATA */)
-      if found < 0 { return }
-      let chunk = geometry.chunk(ofByte: UInt64(found))
+      guard let found = data.nextData(from: position) else { return }
+      let chunk = geometry.chunk(ofByte: found)
       if !chunks.isPresent(chunk) { try data.punchHole(geometry.bytes(of: chunk)) }
       position = geometry.bytes(of: chunk).upperBound
     }
@@ -100,21 +123,35 @@ struct GroupCache: Sendable {
 
   /// Removes a file's cached bytes.
   func remove(_ file: FileID) throws(LocalError) {
-    try LocalDirectory.removeFile(statePath(file))
-    try LocalDirectory.removeFile(dataPath(file))
+    try disk.removeFile(statePath(file))
+    try disk.removeFile(dataPath(file))
   }
 
-  /// Removes the cached bytes of all files.
+  /// Removes the cached bytes of files with changes that the group will not have, before their log
+  /// goes: names that came back after a power loss would be believed.
+  func removeDurably(_ files: Set<FileID>) throws(LocalError) {
+    guard !files.isEmpty else { return }
+    for file in files.sorted() { try remove(file) }
+    try syncNames()
+  }
+
+  /// Removes the cached bytes of all files; the states first, so that none is there without its
+  /// bytes.
   func removeFiles() throws(LocalError) {
     for directory in [directory + "/state", directory + "/data"] {
-      for name in try LocalDirectory.names(in: directory) {
-        try LocalDirectory.removeFile(directory + "/" + name)
-      }
+      try disk.removeFiles(in: directory)
+    }
+  }
+
+  /// Makes the names of the cached files durable.
+  func syncNames() throws(LocalError) {
+    for directory in [directory + "/data", directory + "/state"] {
+      try disk.syncDirectory(directory)
     }
   }
 
   /// Removes everything of the group.
-  func removeAll() throws(LocalError) { try LocalDirectory.removeTree(directory) }
+  func removeAll() throws(LocalError) { try disk.removeTree(directory) }
 
   // MARK: Lineage
 
@@ -122,12 +159,12 @@ struct GroupCache: Sendable {
 
   /// Which commits are known to be only ours; nil if nothing is known.
   func lineage() throws(LocalError) -> Lineage? {
-    try LocalDirectory.contents(of: lineagePath, limit: 4096).flatMap(Lineage.init(text:))
+    try disk.contents(of: lineagePath, limit: 4096).flatMap(Lineage.init(text:))
   }
 
   /// Remembers a lineage, durably.
   func setLineage(_ lineage: Lineage) throws(LocalError) {
-    try LocalDirectory.replaceFile(lineagePath, with: Array(lineage.text.utf8))
+    try disk.replaceFile(lineagePath, with: Array(lineage.text.utf8))
   }
 }
 

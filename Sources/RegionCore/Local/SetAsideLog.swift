@@ -100,17 +100,19 @@ public struct SetAsideLog: Hashable, Sendable {
 
   /// All logs set aside in a cache directory, oldest first. Needs no lock: what is set aside stays as
   /// it is.
-  public static func all(in cacheDirectory: String) throws(LocalError) -> [SetAsideLog] {
+  public static func all(
+    in cacheDirectory: String, on disk: any LocalDisk = HostDisk()
+  ) throws(LocalError) -> [SetAsideLog] {
     var found: [SetAsideLog] = []
-    for directory in try LocalDirectory.names(in: cacheDirectory) {
+    for directory in try disk.names(in: cacheDirectory) {
       guard let group = GroupID(directory) else { continue }
       let cache = cacheDirectory + "/" + directory
-      for entry in try namesIfAny(cache + "/aside") {
+      for entry in try namesIfAny(cache + "/aside", disk) {
         guard let log = LogID(entry) else { continue }
         let path = cache + "/aside/" + entry
-        guard let note = try LocalDirectory.contents(of: path + "/" + noteName, limit: 64 << 10),
+        guard let note = try disk.contents(of: path + "/" + noteName, limit: 64 << 10),
           let aside = SetAsideLog(
-            group: group, log: log, name: try GroupCache.name(in: cache), path: path,
+            group: group, log: log, name: try GroupCache.name(in: cache, on: disk), path: path,
             text: String(decoding: note, as: UTF8.self))
         else { throw LocalError("read", path: path + "/" + noteName, code: ENODATA) }
         found.append(aside)
@@ -120,31 +122,33 @@ public struct SetAsideLog: Hashable, Sendable {
   }
 
   /// Groups with a log that the next mount replays or sets aside, with the bytes of its files.
-  public static func pending(in cacheDirectory: String) throws(LocalError) -> [(
-    group: GroupID, name: FileName?, bytes: UInt64
-  )] {
+  public static func pending(
+    in cacheDirectory: String, on disk: any LocalDisk = HostDisk()
+  ) throws(LocalError) -> [(group: GroupID, name: FileName?, bytes: UInt64)] {
     var found: [(group: GroupID, name: FileName?, bytes: UInt64)] = []
-    for directory in try LocalDirectory.names(in: cacheDirectory) {
+    for directory in try disk.names(in: cacheDirectory) {
       guard let group = GroupID(directory) else { continue }
       let cache = cacheDirectory + "/" + directory
       var bytes: UInt64 = 0
-      for name in try namesIfAny(cache + "/log") where WriteLog.isLogFile(name) {
-        let size = try LocalFile(path: cache + "/log/" + name, flags: O_RDONLY).size()
+      for name in try namesIfAny(cache + "/log", disk) where WriteLog.isLogFile(name) {
+        let size = try disk.open(cache + "/log/" + name, flags: O_RDONLY).size()
         bytes += size - min(size, UInt64(LogCodec.fileHeaderLength))
       }
-      if bytes > 0 { found.append((group, try GroupCache.name(in: cache), bytes)) }
+      if bytes > 0 { found.append((group, try GroupCache.name(in: cache, on: disk), bytes)) }
     }
     return found
   }
 
   /// Whether the directory is one that a daemon has used.
   public static func isCacheDirectory(_ path: String) throws(LocalError) -> Bool {
-    try namesIfAny(path).contains("lock")
+    try namesIfAny(path, HostDisk()).contains("lock")
   }
 
-  private static func namesIfAny(_ path: String) throws(LocalError) -> [String] {
+  private static func namesIfAny(_ path: String, _ disk: any LocalDisk) throws(LocalError)
+    -> [String]
+  {
     do throws(LocalError) {
-      return try LocalDirectory.names(in: path)
+      return try disk.names(in: path)
     } catch {
       if error.code == ENOENT || error.code == ENOTDIR { return [] }
       throw error
@@ -152,44 +156,46 @@ public struct SetAsideLog: Hashable, Sendable {
   }
 
   /// Removes it for good. Its cache directory must be locked.
-  public func discard() throws(LocalError) { try LocalDirectory.removeTree(path) }
+  public func discard(on disk: any LocalDisk = HostDisk()) throws(LocalError) {
+    try disk.removeTree(path)
+  }
 }
 
 extension GroupCache {
   private static let nameFile = "/name"
 
   /// What the group in a cache was called when it was seen last; nil if nobody said.
-  static func name(in directory: String) throws(LocalError) -> FileName? {
-    try LocalDirectory.contents(of: directory + nameFile, limit: Limits.nameLength).flatMap {
+  static func name(in directory: String, on disk: any LocalDisk) throws(LocalError) -> FileName? {
+    try disk.contents(of: directory + nameFile, limit: Limits.nameLength).flatMap {
       FileName($0)
     }
   }
 
   /// Remembers what the group is called, for people: written only when it changes.
   func setName(_ name: FileName) throws(LocalError) {
-    if try Self.name(in: directory) == name { return }
-    try LocalDirectory.replaceFile(directory + Self.nameFile, with: name.bytes)
+    if try Self.name(in: directory, on: disk) == name { return }
+    try disk.replaceFile(directory + Self.nameFile, with: name.bytes)
   }
 
   /// Moves the log's files to a directory of their own, where they stay until a person decides; the
   /// note and the root that they follow come first.
   func setLogAside(_ aside: SetAsideLog, base root: Root?) throws(LocalError) {
-    try LocalDirectory.create(aside.path)
+    try disk.createDirectory(aside.path)
     // A move that a crash interrupted is gone on with; the note that has all of it stays.
-    if try LocalDirectory.contents(of: aside.path + "/" + SetAsideLog.noteName, limit: 64 << 10)
+    if try disk.contents(of: aside.path + "/" + SetAsideLog.noteName, limit: 64 << 10)
       == nil
     {
       if let root, let bytes = try? RootCodec.encode(root) {
-        try LocalDirectory.replaceFile(aside.path + "/" + SetAsideLog.rootName, with: bytes)
+        try disk.replaceFile(aside.path + "/" + SetAsideLog.rootName, with: bytes)
       }
-      try LocalDirectory.replaceFile(
+      try disk.replaceFile(
         aside.path + "/" + SetAsideLog.noteName, with: Array(aside.text.utf8))
     }
-    for name in try LocalDirectory.names(in: logDirectory) {
-      try LocalDirectory.move(logDirectory + "/" + name, to: aside.path + "/" + name)
+    for name in try disk.names(in: logDirectory) {
+      try disk.rename(logDirectory + "/" + name, to: aside.path + "/" + name)
     }
-    try LocalDirectory.sync(aside.path)
-    try LocalDirectory.sync(asideDirectory)
-    try LocalDirectory.sync(logDirectory)
+    try disk.syncDirectory(aside.path)
+    try disk.syncDirectory(asideDirectory)
+    try disk.syncDirectory(logDirectory)
   }
 }

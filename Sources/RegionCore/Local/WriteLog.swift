@@ -36,11 +36,15 @@ final class WriteLog {
     var end: UInt64
   }
 
+  let disk: any LocalDisk
   let directory: String
   let header: LogFileHeader
   var segments: [Segment] = []
   var nextSequence: SequenceNumber
   var chain: UInt32
+  /// Records up to this one are durable: each record tells, so that after a power loss it is known
+  /// what has to be there.
+  var synced: SequenceNumber = 0
   /// Files with records that no `fdatasync` has covered.
   var unsynced: [LocalFile] = []
   /// Entries that no seal has taken yet, oldest first.
@@ -50,20 +54,28 @@ final class WriteLog {
   private var head: [UInt8] = []
 
   /// Begins a log in `directory`, which holds no log files.
-  init(directory: String, header: LogFileHeader) throws(LocalError) {
+  init(
+    directory: String, header: LogFileHeader, on disk: any LocalDisk = HostDisk()
+  ) throws(LocalError) {
+    self.disk = disk
     self.directory = directory
     self.header = header
     nextSequence = header.firstSequence
     chain = header.chain
+    // The files of an older log were removed: none of them may stand beside this one's.
+    try disk.syncDirectory(directory)
     try roll()
-    try LocalDirectory.sync(directory)
   }
 
-  init(directory: String, header: LogFileHeader, next: SequenceNumber, chain: UInt32) {
+  /// A log that goes on where the one with `header` begins, this time in boot `boot`.
+  init(directory: String, continuing header: LogFileHeader, boot: UInt64, on disk: any LocalDisk) {
+    self.disk = disk
     self.directory = directory
+    var header = header
+    header.boot = boot
     self.header = header
-    nextSequence = next
-    self.chain = chain
+    nextSequence = header.firstSequence
+    chain = header.chain
   }
 
   /// The newest record's number; one less than the first if there is none.
@@ -83,7 +95,8 @@ final class WriteLog {
     let newChain: UInt32
     do throws(FormatError) {
       newChain = try unsafe LogCodec.encodeHead(
-        record, sequence: sequence, previousChain: chain, payload: payload, into: &head)
+        record, sequence: sequence, previousChain: chain, synced: synced, payload: payload,
+        into: &head)
     } catch {
       throw .tooLarge
     }
@@ -151,16 +164,47 @@ final class WriteLog {
 
   /// Drops whole files whose records are all at or before `cut`.
   func drop(through cut: SequenceNumber) throws(LocalError) {
+    try dropOld(through: cut)
     if let last = segments.last, last.lastSequence <= cut, last.end >= Self.fileTarget / 8 {
       // Even the newest file is committed: go on in a fresh one, so that this one can go. A small
       // one stays: recovery passes over what is committed, and a new file costs two syncs.
-      try roll()
+      do throws(LocalError) {
+        try roll()
+      } catch {
+        guard error.isOutOfSpace else { throw error }
+        try restart()
+      }
     }
+    try dropOld(through: cut)
+  }
+
+  private func dropOld(through cut: SequenceNumber) throws(LocalError) {
     while segments.count > 1, segments[0].lastSequence <= cut {
       let file = segments.removeFirst().file
       unsynced.removeAll { $0 === file }
-      try LocalDirectory.removeFile(file.path)
+      try disk.removeFile(file.path)
     }
+  }
+
+  /// Begins the only file again, all of whose records are committed: the disk has no room for another,
+  /// and would never get any if this one stayed. A crash in the middle leaves records behind the new
+  /// header that are older than it, which is a torn tail.
+  private func restart() throws(LocalError) {
+    guard let at = segments.indices.last, at == 0 else { return }
+    var fileHeader = header
+    fileHeader.index = segments[at].index
+    fileHeader.firstSequence = nextSequence
+    fileHeader.chain = chain
+    fileHeader.synced = synced
+    let file = segments[at].file
+    let bytes = LogCodec.encodeFileHeader(fileHeader)
+    try file.write(bytes, at: 0)
+    try file.syncData()
+    try file.truncate(to: UInt64(bytes.count))
+    try file.sync()
+    undo = nil
+    unsynced.removeAll { $0 === file }
+    segments[at].end = UInt64(bytes.count)
   }
 
   func roll() throws(LocalError) {
@@ -170,11 +214,18 @@ final class WriteLog {
     fileHeader.index = index
     fileHeader.firstSequence = nextSequence
     fileHeader.chain = chain
+    fileHeader.synced = synced
     let path = directory + "/" + Self.name(header.log, index)
-    let file = try LocalFile(path: path, flags: O_RDWR | O_CREAT | O_EXCL)
-    try file.write(LogCodec.encodeFileHeader(fileHeader), at: 0)
-    try file.syncData()
-    try LocalDirectory.sync(directory)
+    let file = try disk.open(path, flags: O_RDWR | O_CREAT | O_EXCL)
+    do throws(LocalError) {
+      try file.write(LogCodec.encodeFileHeader(fileHeader), at: 0)
+      try file.syncData()
+      try disk.syncDirectory(directory)
+    } catch {
+      // Without it the next attempt finds the name free.
+      try? disk.removeFile(path)
+      throw error
+    }
     undo = nil
     segments.append(
       Segment(

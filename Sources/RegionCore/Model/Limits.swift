@@ -63,4 +63,10 @@ public enum Limits {
   public static let recordNameChanges = 64
   /// A group's name record in the store, in bytes.
   public static let groupRecordLength = 4096
+  /// The cache's list of names at the top, in bytes: half a million long names.
+  public static let nameListLength = 64 << 20
+  /// A store's address with its endpoint, in bytes.
+  public static let storeNameLength = 8192
+  /// An object's version as stores give it, in bytes: they are some tens.
+  public static let etagLength = 1024
 }

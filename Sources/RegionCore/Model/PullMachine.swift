@@ -89,6 +89,13 @@ struct PullMachine: Sendable {
   /// The read was given up. Returns whether it was still waiting; its pulls go on.
   mutating func cancel(_ ticket: Ticket) -> Bool { tickets.removeValue(forKey: ticket) != nil }
 
+  /// Whether a read waits for any of `chunks`.
+  func isAwaited(_ chunks: Range<ChunkIndex>) -> Bool {
+    pulls.contains { chunk, pull in
+      chunks.contains(chunk) && pull.waiters.contains { tickets[$0] != nil }
+    }
+  }
+
   /// All reads that wait, e.g. to fail them at the end of the session.
   var parked: [Ticket] { Array(tickets.keys) }
 

@@ -15,6 +15,8 @@ struct PushState: Sendable {
   var wantsCommit = false
   /// Somebody waits for room in the log.
   var wantsRoom = false
+  /// The last push did not get through, in spite of its retries: the store is away.
+  var isFailing = false
   /// The mount ends: everything is to be committed and the claim released.
   var isDraining = false
   /// When the group became clean and without writers; nil while it is not.
@@ -51,6 +53,7 @@ struct PushState: Sendable {
     uncommittedBytes -= min(uncommittedBytes, bytesInUpload)
     bytesInUpload = 0
     oldestSealed = nil
+    isFailing = false
     for (file, bytes) in uploadingByFile {
       let rest = (uncommittedByFile[file] ?? 0) - min(bytes, uncommittedByFile[file] ?? 0)
       uncommittedByFile[file] = rest == 0 ? nil : rest
@@ -60,6 +63,15 @@ struct PushState: Sendable {
       wantsCommit = false
       wantsRoom = false
     }
+  }
+
+  /// Counts from zero again, for the records that are left after others turned out to be committed.
+  mutating func restart() {
+    var fresh = PushState()
+    fresh.wantsCommit = wantsCommit
+    fresh.wantsRoom = wantsRoom
+    fresh.isDraining = isDraining
+    self = fresh
   }
 
   /// When the oldest uncommitted record was accepted.

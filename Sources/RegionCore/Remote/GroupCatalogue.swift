@@ -69,6 +69,7 @@ public final class GroupCatalogue: Sendable {
     -> ETag
   {
     let key = GroupNames.key(for: record.name)
+    try engine.requireChecked(key)
     let body = IOBuffer(try encode(record))
     return try await store { () async throws(StoreError) in
       try await engine.store.put(key, body, condition: condition, priority: .demand)

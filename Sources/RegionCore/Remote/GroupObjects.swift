@@ -2,10 +2,15 @@
 final class GroupObjects: Sendable {
   let group: GroupID
   let engine: EngineContext
+  /// Copies in the cache; nil for who works on the store without one.
+  let copies: MetadataCache?
 
-  init(group: GroupID, engine: EngineContext) {
+  init(group: GroupID, engine: EngineContext, cacheDirectory: String? = nil) {
     self.group = group
     self.engine = engine
+    copies = cacheDirectory.map {
+      MetadataCache(group: group, cacheDirectory: $0, disk: engine.disk)
+    }
   }
 
   var rootKey: ObjectKey { ObjectKeys.root(of: group) }
@@ -35,6 +40,32 @@ final class GroupObjects: Sendable {
         object: address(rootKey), FormatError(.invalid("numbers out of range"), what: "root"))
     }
     return (root, info.etag)
+  }
+
+  /// The root, or, where the store does not answer soon, the copy in the cache; that has no version.
+  func rootOrCopy() async throws(RemoteError) -> (root: Root, etag: ETag?) {
+    guard let copy = copies?.root(of: group) else {
+      let (root, etag) = try await root()
+      return (root, etag)
+    }
+    let answer = await engine.patiently { () async -> Result<(Root, ETag), RemoteError> in
+      do throws(RemoteError) {
+        let (root, etag) = try await self.root()
+        return .success((root, etag))
+      } catch {
+        return .failure(error)
+      }
+    }
+    switch answer {
+    case .success((let root, let etag)): return (root, etag)
+    case .failure(let error) where !error.isRetryable: throw error
+    case .failure, nil:
+      engine.log(
+        .warning,
+        "\(address(rootKey)) does not answer: group \(group) is shown as of commit "
+          + "\(copy.commit.number), which the cache has")
+      return (copy, nil)
+    }
   }
 
   /// The table of a segment.
@@ -95,10 +126,15 @@ final class GroupObjects: Sendable {
       throw .damaged(
         object: address(key), FormatError(.invalid("length \(range.count)"), what: what))
     }
+    let name = MetadataCache.name(key, offset: range.lowerBound)
+    if let copy = copies?.piece(name, length: range.count, checksum: checksum) { return copy }
     for _ in 0..<Self.damagedAttempts {
       let buffer = IOBuffer(capacity: range.count)
       _ = try await get(key, range: range, into: buffer, priority: priority)
-      if unsafe CRC32C.checksum(buffer.bytes) == checksum { return buffer.array }
+      if unsafe CRC32C.checksum(buffer.bytes) == checksum {
+        keeping { () throws(LocalError) in try copies?.keep(buffer.array, as: name) }
+        return buffer.array
+      }
       engine.log(.warning, "\(address(key)): \(what) arrived damaged, asking again")
     }
     throw .damaged(object: address(key), FormatError(.checksum, what: what))
@@ -126,6 +162,25 @@ final class GroupObjects: Sendable {
     }
   }
 
+  /// Keeps copies. That it does not work costs requests, and openings without the store.
+  func keeping(_ body: () throws(LocalError) -> Void) {
+    do throws(LocalError) {
+      try body()
+    } catch {
+      engine.log(.debug, "no copy in the cache: \(error)")
+    }
+  }
+
+  /// Keeps a copy of a part of an object that was uploaded.
+  func keep(_ key: ObjectKey, _ body: IOBuffer, offset: UInt64, length: UInt32) {
+    let range = Int(offset)..<Int(offset) + Int(length)
+    guard range.upperBound <= body.count else { return }
+    let bytes = unsafe [UInt8](body.bytes.bytes(range))
+    keeping { () throws(LocalError) in
+      try copies?.keep(bytes, as: MetadataCache.name(key, offset: offset))
+    }
+  }
+
   // MARK: Writing
 
   /// Writes an immutable object; its name is fresh.
@@ -139,6 +194,7 @@ final class GroupObjects: Sendable {
 
   /// Makes the group's first root.
   func createRoot(_ root: Root) async throws(RemoteError) -> ETag {
+    try engine.requireChecked(rootKey)
     let bytes = try parsing(rootKey) { () throws(FormatError) in try RootCodec.encode(root) }
     do {
       return try await engine.store.put(
@@ -171,6 +227,7 @@ final class GroupObjects: Sendable {
     var backoff = Backoff(first: .milliseconds(50))
     let start = engine.clock.now
     var attempts = 0
+    try engine.requireChecked(rootKey)
     while true {
       attempts += 1
       let failure: StoreError
@@ -195,7 +252,7 @@ final class GroupObjects: Sendable {
       guard attempts < Self.leastSwapAttempts || waited < engine.settings.faultTimeout else {
         throw .store(failure)
       }
-      await engine.clock.sleep(for: backoff.next())
+      await engine.clock.sleep(for: backoff.next(engine))
     }
   }
 

@@ -173,8 +173,10 @@ public final class RemoteMap: Sendable {
     state.withLock { state in
       var changed: [(FileID, UInt32, CheckpointIndex.PageReference?, FileMap)] = []
       var touched = Set<PageKey>()
-      for (file, map) in state.files {
-        for key in Self.touchedPages(of: file, map, state.index, geometry) {
+      // Files and pages in order: which page is asked for first depends on no hash.
+      for (file, map) in state.files.sorted(by: { $0.key < $1.key }) {
+        let keys = Self.touchedPages(of: file, map, state.index, geometry)
+        for key in keys.sorted(by: { $0.number < $1.number }) {
           touched.insert(key)
           changed.append((file, key.number, state.index[key], map))
         }

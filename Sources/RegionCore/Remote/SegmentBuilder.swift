@@ -68,9 +68,10 @@ struct SegmentBuilder {
     return geometry.chunks(touchingPages: run.pages).map { run.clamped(to: geometry.pages(of: $0)) }
   }
 
-  /// Reads the payload and makes the object.
-  func build(_ plan: Plan, index: Int, count: Int) throws(BuildError) -> Segment {
-    let object = ObjectID(epoch: epoch, random: .random())
+  /// Reads the payload and makes the object under a name that was never used.
+  func build(
+    _ plan: Plan, as object: ObjectID, index: Int, count: Int
+  ) throws(BuildError) -> Segment {
     var table = SegmentTable(
       group: group, epoch: epoch, commit: commit, parent: parent, index: UInt16(index),
       count: UInt16(count))

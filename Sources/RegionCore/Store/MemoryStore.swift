@@ -9,10 +9,15 @@ public final class MemoryStore: ObjectStore {
     /// Counts every write, so that no ETag ever comes twice.
     var version: UInt64 = 0
   }
-  private let state = Lock(State())
+  private let state: Lock<State>
 
   /// An empty store.
-  public init() {}
+  public init() { state = Lock(State()) }
+
+  private init(_ state: State) { self.state = Lock(state) }
+
+  /// Another store with the same objects.
+  public func copy() -> MemoryStore { MemoryStore(state.withLock { $0 }) }
 
   /// The address as users write it: `memory:`.
   public var address: String { "memory:" }

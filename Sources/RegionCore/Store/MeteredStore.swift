@@ -55,14 +55,20 @@ public final class MeteredStore: ObjectStore {
 
   private let inner: any ObjectStore
   private let onError: (@Sendable (StoreError) -> Void)?
+  private let health: StoreHealth?
   private let gets = Meter()
   private let puts = Meter()
   private let deletes = Meter()
   private let lists = Meter()
 
-  /// Counts what goes to `inner`; calls `onError` with each failure, on the failing task.
-  public init(_ inner: any ObjectStore, onError: (@Sendable (StoreError) -> Void)? = nil) {
+  /// Counts what goes to `inner`; calls `onError` with each failure, on the failing task, and tells
+  /// `health` of each attempt.
+  public init(
+    _ inner: any ObjectStore, health: StoreHealth? = nil,
+    onError: (@Sendable (StoreError) -> Void)? = nil
+  ) {
     self.inner = inner
+    self.health = health
     self.onError = onError
   }
 
@@ -122,8 +128,15 @@ public final class MeteredStore: ObjectStore {
     meter.inFlight.add(1, ordering: .relaxed)
     defer { meter.inFlight.subtract(1, ordering: .relaxed) }
     do {
-      return try await operation()
+      let value = try await operation()
+      health?.noteAnswer()
+      return value
     } catch {
+      switch error.kind {
+      case .unavailable: health?.noteFailure()
+      case .cancelled: break
+      default: health?.noteAnswer()
+      }
       switch error.kind {
       case .notFound, .preconditionFailed, .conflict, .cancelled: break
       default:

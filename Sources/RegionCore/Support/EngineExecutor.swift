@@ -27,13 +27,6 @@ public final class EngineExecutor: TaskExecutor {
     wakeup.signal()
   }
 
-  /// Runs `body` as a task on these threads.
-  @discardableResult
-  public func spawn(_ body: sending @escaping @isolated(any) () async -> Void) -> Task<Void, Never>
-  {
-    Task(executorPreference: self, operation: body)
-  }
-
   private func runUntilStopped() {
     while true {
       wakeup.wait()
@@ -60,12 +53,22 @@ public final class EngineExecutor: TaskExecutor {
   }
 }
 
+extension TaskExecutor {
+  /// Runs `body` as a task of this executor.
+  @discardableResult
+  public func spawn(_ body: sending @escaping @isolated(any) () async -> Void) -> Task<Void, Never>
+  {
+    Task(executorPreference: self, operation: body)
+  }
+}
+
 /// A counting semaphore between threads. POSIX `sem_t`.
-@safe final class Semaphore: @unchecked Sendable {
+@safe public final class Semaphore: @unchecked Sendable {
   // A heap cell, because `sem_t` must not move.
   private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
 
-  init() { unsafe sem_init(semaphore, 0, 0) }
+  /// A semaphore at zero.
+  public init() { unsafe sem_init(semaphore, 0, 0) }
 
   deinit {
     unsafe sem_destroy(semaphore)
@@ -73,10 +76,10 @@ public final class EngineExecutor: TaskExecutor {
   }
 
   /// `sem_post`.
-  func signal() { unsafe sem_post(semaphore) }
+  public func signal() { unsafe sem_post(semaphore) }
 
   /// `sem_wait`, going on after signals.
-  func wait() {
+  public func wait() {
     while unsafe sem_wait(semaphore) != 0 {}
   }
 }

@@ -32,23 +32,35 @@ public func errnoText(_ code: Int32) -> String {
 
 /// An open local file. Closed when the last reference goes.
 public final class LocalFile: Sendable {
-  /// The descriptor, valid for the object's life.
+  /// The descriptor, valid for the object's life; -1 if the file is not the host's.
   public let descriptor: Int32
   /// Where it was opened, for messages.
   public let path: String
+  /// What stands in for the host's file in tests. A field and not a subclass: the hit path's read
+  /// stays a direct call with one branch that is never taken.
+  private let substitute: (any VirtualFile)?
 
   /// `open(2)` with `O_CLOEXEC`.
   public init(path: String, flags: Int32, mode: mode_t = 0o600) throws(LocalError) {
     self.path = path
+    substitute = nil
     descriptor = try retrying("open", path) { unsafe Glibc.open(path, flags | O_CLOEXEC, mode) }
   }
 
-  deinit { close(descriptor) }
+  /// A file of a disk that is not the host's.
+  public init(path: String, substitute: any VirtualFile) {
+    self.path = path
+    self.substitute = substitute
+    descriptor = -1
+  }
+
+  deinit { if descriptor >= 0 { close(descriptor) } }
 
   /// Reads until `buffer` is full or the file ends; returns the bytes read. `pread(2)`.
   public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64)
     throws(LocalError) -> Int
   {
+    if let substitute { return try unsafe substitute.read(into: buffer, at: offset) }
     guard let base = buffer.baseAddress else { return 0 }
     var done = 0
     while done < buffer.count {
@@ -64,6 +76,7 @@ public final class LocalFile: Sendable {
 
   /// Writes all of `bytes`; on an error some of them may have been written. `pwrite(2)`.
   public func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(LocalError) {
+    if let substitute { return try unsafe substitute.write(bytes, at: offset) }
     guard let base = bytes.baseAddress else { return }
     var done = 0
     while done < bytes.count {
@@ -83,6 +96,7 @@ public final class LocalFile: Sendable {
 
   /// Writes `head` and then `body` in one call. `pwritev(2)`.
   func write(head: [UInt8], body: UnsafeRawBufferPointer, at offset: UInt64) throws(LocalError) {
+    if substitute != nil { return try unsafe write(head + Array(body), at: offset) }
     let total = head.count + body.count
     let written = try unsafe head.span.bytes.withUnsafeBytes { (head) throws(LocalError) in
       var parts = unsafe [
@@ -105,12 +119,14 @@ public final class LocalFile: Sendable {
 
   /// `ftruncate(2)`.
   public func truncate(to size: UInt64) throws(LocalError) {
+    if let substitute { return try substitute.truncate(to: size) }
     _ = try retrying("ftruncate", path) { ftruncate(descriptor, off_t(size)) }
   }
 
   /// Makes `range` a hole. `fallocate(2)` with PUNCH_HOLE and KEEP_SIZE.
   public func punchHole(_ range: Range<UInt64>) throws(LocalError) {
     guard !range.isEmpty else { return }
+    if let substitute { return try substitute.punchHole(range) }
     // FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
     _ = try retrying("fallocate", path) {
       linux_fallocate(descriptor, 0x01 | 0x02, off_t(range.lowerBound), off_t(range.count))
@@ -120,7 +136,7 @@ public final class LocalFile: Sendable {
   /// Allocates the blocks of `range`, so that writing there cannot fail for lack of space.
   /// `fallocate(2)` with KEEP_SIZE; success where the file system cannot do it.
   public func reserve(_ range: Range<UInt64>) throws(LocalError) {
-    guard !range.isEmpty else { return }
+    guard !range.isEmpty, substitute == nil else { return }
     do throws(LocalError) {
       // FALLOC_FL_KEEP_SIZE
       _ = try retrying("fallocate", path) {
@@ -133,6 +149,7 @@ public final class LocalFile: Sendable {
 
   /// The file's length in bytes. `fstat(2)`.
   public func size() throws(LocalError) -> UInt64 {
+    if let substitute { return try substitute.size() }
     var status = stat()
     _ = try retrying("fstat", path) { unsafe fstat(descriptor, &status) }
     return UInt64(status.st_size)
@@ -147,18 +164,35 @@ public final class LocalFile: Sendable {
 
   /// Bytes free for unprivileged users on the file system that holds the file. `fstatvfs(3)`.
   public func freeSpace() throws(LocalError) -> UInt64 {
+    if let substitute { return try substitute.freeSpace() }
     var status = statvfs()
     _ = try retrying("fstatvfs", path) { unsafe fstatvfs(descriptor, &status) }
     return UInt64(status.f_bavail) * UInt64(status.f_frsize)
   }
 
+  /// The next byte from `offset` on that lies in no hole; nil if there is none. `lseek(2)`.
+  public func nextData(from offset: UInt64) -> UInt64? { seek(offset, data: true) }
+
+  /// The next byte from `offset` on that lies in a hole (the file's end counts as one); nil beyond
+  /// the end. `lseek(2)`.
+  public func nextHole(from offset: UInt64) -> UInt64? { seek(offset, data: false) }
+
+  private func seek(_ offset: UInt64, data: Bool) -> UInt64? {
+    if let substitute { return substitute.seek(offset, data: data) }
+    // SEEK_DATA, SEEK_HOLE
+    let found = lseek(descriptor, off_t(offset), data ? 3 : 4)
+    return found < 0 ? nil : UInt64(found)
+  }
+
   /// `fdatasync(2)`.
   public func syncData() throws(LocalError) {
+    if let substitute { return try substitute.sync() }
     _ = try retrying("fdatasync", path) { fdatasync(descriptor) }
   }
 
   /// `fsync(2)`.
   public func sync() throws(LocalError) {
+    if let substitute { return try substitute.sync() }
     _ = try retrying("fsync", path) { fsync(descriptor) }
   }
 }
@@ -178,7 +212,10 @@ func retrying<Value: SignedInteger>(
 /// Operations on names rather than open files.
 public enum LocalDirectory {
   /// `mkdir(2)` with all missing parents, mode 0700. Present is success.
-  public static func create(_ path: String) throws(LocalError) {
+  public static func create(_ path: String) throws(LocalError) { _ = try make(path) }
+
+  /// The same; returns the directories that were missing.
+  static func make(_ path: String) throws(LocalError) -> [String] {
     var missing: [String] = []
     var current = path
     while !current.isEmpty, current != "/", unsafe access(current, F_OK) != 0 {
@@ -195,6 +232,7 @@ public enum LocalDirectory {
     guard status.st_mode & S_IFMT == S_IFDIR else {
       throw LocalError("mkdir", path: path, code: ENOTDIR)
     }
+    return missing.reversed()
   }
 
   /// Names in the directory, without `.` and `..`, sorted. `readdir(3)`.
@@ -248,28 +286,12 @@ public enum LocalDirectory {
   /// Replaces `path` by `bytes` in one durable step: temporary file, fsync, rename, fsync of the
   /// directory.
   public static func replaceFile(_ path: String, with bytes: [UInt8]) throws(LocalError) {
-    let temporary = path + ".new"
-    let file = try LocalFile(path: temporary, flags: O_RDWR | O_CREAT | O_TRUNC)
-    try file.write(bytes, at: 0)
-    try file.sync()
-    if unsafe rename(temporary, path) != 0 { throw LocalError("rename", path: path, code: errno) }
-    try sync(parent(of: path))
+    try HostDisk().replaceFile(path, with: bytes)
   }
 
   /// The whole of a small file; nil if it does not exist. Longer than `limit` is EFBIG.
   public static func contents(of path: String, limit: Int) throws(LocalError) -> [UInt8]? {
-    let file: LocalFile
-    do throws(LocalError) {
-      file = try LocalFile(path: path, flags: O_RDONLY)
-    } catch {
-      if error.code == ENOENT { return nil }
-      throw error
-    }
-    let size = try file.size()
-    guard size <= UInt64(limit) else { throw LocalError("read", path: path, code: EFBIG) }
-    let buffer = IOBuffer(capacity: Int(size))
-    buffer.count = try unsafe file.read(into: buffer.memory.prefixBytes(Int(size)), at: 0)
-    return buffer.array
+    try HostDisk().contents(of: path, limit: limit)
   }
 
   /// The directory part of a path.

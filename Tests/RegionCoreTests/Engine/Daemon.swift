@@ -29,6 +29,14 @@ struct Unexpected: Error, CustomStringConvertible {
   init(_ description: String) { self.description = description }
 }
 
+/// What a daemon runs in: threads, time, disk and chance, which a test may all have in its hands.
+struct Surroundings: Sendable {
+  var executor: any TaskExecutor = Daemon.executor
+  var clock: any EngineClock = QuickClock()
+  var disk: any LocalDisk = HostDisk()
+  var generator: any RandomNumberGenerator & Sendable = SystemRandomNumberGenerator()
+}
+
 /// One life of a daemon: its own way to a store that may outlive it, over a cache directory that
 /// may, too. Nothing is pushed by age, and no claim released, unless `settings` says so.
 final class Daemon: Sendable {
@@ -44,10 +52,19 @@ final class Daemon: Sendable {
   let lines: Lock<[String]>
   let down = Lock(false)
 
-  init(
+  convenience init(
     _ store: any ObjectStore, cache: String, writer: WriterID, boot: Random128 = Daemon.boot,
     seed: UInt64 = 1, clock: any EngineClock = QuickClock(),
     _ change: (inout EngineSettings) -> Void = { _ in }
+  ) {
+    self.init(
+      store, cache: cache, writer: writer, boot: boot, seed: seed, Surroundings(clock: clock),
+      change)
+  }
+
+  init(
+    _ store: any ObjectStore, cache: String, writer: WriterID, boot: Random128, seed: UInt64,
+    _ surroundings: Surroundings, _ change: (inout EngineSettings) -> Void = { _ in }
   ) {
     var settings = EngineSettings()
     settings.geometry = Geometry(chunkSize: 1 << 16) ?? .standard
@@ -55,18 +72,24 @@ final class Daemon: Sendable {
     settings.releaseDelay = .seconds(1_000_000)
     settings.pull = .lazy
     settings.holder = "test"
+    // What a mount shows when it runs out of patience is another test's affair.
+    settings.patience = .zero
     change(&settings)
-    faults = FaultStore(store, seed: seed)
+    let clock = surroundings.clock
+    faults = FaultStore(store, seed: seed, clock: clock)
     let policy = RetryPolicy(
       attempts: 4, base: .milliseconds(10), longestWait: .milliseconds(100),
       timeLimit: .seconds(60))
-    meter = MeteredStore(RetryingStore(VerifyingStore(faults), clock: clock, policy: policy))
+    meter = MeteredStore(
+      RetryingStore(
+        VerifyingStore(faults), clock: clock, generator: surroundings.generator, policy: policy))
     self.cache = cache
     self.boot = boot
     let lines = Lock<[String]>([])
     self.lines = lines
     engine = EngineContext(
-      executor: Self.executor, clock: clock, store: meter, settings: settings, writer: writer
+      executor: surroundings.executor, clock: clock, store: meter, disk: surroundings.disk,
+      settings: settings, writer: writer, generator: surroundings.generator
     ) { level, line in lines.withLock { $0.append("\(level): \(line)") } }
   }
 
@@ -89,7 +112,7 @@ final class Daemon: Sendable {
     while true {
       let now = counts()
       if now.get.inFlight + now.put.inFlight + now.delete.inFlight == 0 { break }
-      await Task.yield()
+      await engine.clock.sleep(for: .milliseconds(1))
     }
   }
 

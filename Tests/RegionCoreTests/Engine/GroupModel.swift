@@ -19,6 +19,9 @@ final class GroupModel {
   struct Host {
     var cache: String
     var writer: WriterID
+    var disk: any LocalDisk
+    /// Which boot of the host this is.
+    var boot = Daemon.boot
     var daemon: Daemon
     var group: Group?
   }
@@ -33,12 +36,20 @@ final class GroupModel {
 
   let store: any ObjectStore
   var random: SplitMix64
-  let scratch: Scratch
+  /// Where caches are on the host's own disk; nil in a simulation.
+  let scratch: Scratch?
+  /// Runs everything, in a simulation.
+  let executor: SimulatedExecutor?
   var hosts: [Host] = []
   var current = 0
   var id = GroupID.zero
   var tree: Tree = [:]
   var history: [Point: Tree] = [:]
+  /// When each point of the history was reached; grows.
+  var order: [Point: Int] = [:]
+  private(set) var points = 0
+  /// The newest point that a sync had made durable, in that order.
+  var durable = 0
   var orphans: [Orphan] = []
   var lives: UInt64 = 0
   /// The store fails now and then.
@@ -49,32 +60,53 @@ final class GroupModel {
   static let names = ["a", "b", "c", "d"]
   static let largest = 300_000
 
-  init(seed: UInt64, store: any ObjectStore = MemoryStore()) throws {
+  /// On real threads and disks, or, with an executor, in a simulation.
+  init(
+    seed: UInt64, store: any ObjectStore = MemoryStore(), executor: SimulatedExecutor? = nil
+  ) throws {
     self.store = store
+    self.executor = executor
     random = SplitMix64(seed: seed)
-    scratch = try Scratch()
+    scratch = executor == nil ? try Scratch() : nil
     for index in 0..<2 {
       let writer = WriterID(high: 7, low: UInt64(index + 1))
-      let cache = try scratch.directory("host\(index)")
-      hosts.append(
-        Host(
-          cache: cache, writer: writer, daemon: Self.daemon(store, cache, writer, &random),
-          group: nil))
+      let disk: any LocalDisk = executor == nil ? HostDisk() : SimulatedDisk()
+      let cache = try scratch?.directory("host\(index)") ?? "/host\(index)"
+      let daemon = Self.daemon(store, cache, writer, Daemon.boot, executor, disk, &random)
+      hosts.append(Host(cache: cache, writer: writer, disk: disk, daemon: daemon, group: nil))
     }
   }
 
-  func daemon(_ cache: String, _ writer: WriterID) -> Daemon {
+  func daemon(
+    _ cache: String, _ writer: WriterID, _ disk: any LocalDisk, _ boot: Random128 = Daemon.boot
+  ) -> Daemon {
     lives += 1
-    return Self.daemon(store, cache, writer, &random)
+    return Self.daemon(store, cache, writer, boot, executor, disk, &random)
   }
 
   static func daemon(
-    _ store: any ObjectStore, _ cache: String, _ writer: WriterID, _ random: inout SplitMix64
+    _ store: any ObjectStore, _ cache: String, _ writer: WriterID, _ boot: Random128,
+    _ executor: SimulatedExecutor?, _ disk: any LocalDisk, _ random: inout SplitMix64
   ) -> Daemon {
+    var surroundings = Surroundings(disk: disk)
+    var store = store
+    var isLeftAlone = true
+    if let executor {
+      surroundings.executor = executor
+      surroundings.clock = executor.clock
+      surroundings.generator = SplitMix64(seed: random.next())
+      store = SlowStore(store, executor, seed: random.next())
+      isLeftAlone = random.oneIn(3)
+    }
+    let pushInterval = Duration.milliseconds([50, 1000, 5000].randomElement(using: &random) ?? 50)
+    let releaseDelay = Duration.milliseconds([20, 1000, 10000].randomElement(using: &random) ?? 20)
     let checkpointSegments = Int.random(in: 2...8, using: &random)
     // Now and then a commit takes only a part of what there is.
     let commitBytes = random.oneIn(2) ? Int.random(in: 1...200_000, using: &random) : 1 << 30
-    return Daemon(store, cache: cache, writer: writer, seed: random.next()) {
+    return Daemon(
+      store, cache: cache, writer: writer, boot: boot, seed: random.next(), surroundings
+    ) {
+      if !isLeftAlone { ($0.pushInterval, $0.releaseDelay) = (pushInterval, releaseDelay) }
       $0.takeover = true
       $0.checkpointSegments = checkpointSegments
       $0.commitBytes = commitBytes
@@ -92,11 +124,15 @@ final class GroupModel {
 
   // MARK: Running
 
-  func run(steps: Int) async throws {
+  func begin() async throws {
     let group = try await hosts[0].daemon.create()
     hosts[0].group = group
     id = group.id
     note(group)
+  }
+
+  func run(steps: Int) async throws {
+    try await begin()
     for _ in 0..<steps { try await step() }
     try await end()
   }
@@ -120,6 +156,7 @@ final class GroupModel {
     case 92..<93: try await takeOver()
     case 93..<95: try await loseHost()
     case 95..<97: try await follow()
+    case 97..<99 where executor != nil: try await losePower()
     default: try await changeWeather()
     }
   }
@@ -134,6 +171,7 @@ final class GroupModel {
     try await closeOrphans(of: 1)
     guard await (try group).drain() else { throw Unexpected("did not drain") }
     for host in hosts { host.group?.closeRegions() }
+    hosts.indices.forEach { hosts[$0].group = nil }
   }
 
   func log(_ event: String) { events.append(event) }
@@ -143,10 +181,23 @@ final class GroupModel {
 
   /// Remembers the group's state as that of its log's last record.
   func note(_ group: Group) {
-    let point = group.state.withLock { state in
+    guard let point = point(of: group) else { return }
+    if point.sequence == 0 {
+      // A log without records is no point of its own: it is what is committed, and may go again.
+      let root = group.state.withLock { $0.root }
+      order[point] = order[Point(log: root.log, sequence: root.cut)] ?? 0
+    } else if history[point] == nil || history[point] != tree {
+      points += 1
+      order[point] = points
+    }
+    history[point] = tree
+  }
+
+  /// The last record of the group's log; nil if it has none.
+  func point(of group: Group) -> Point? {
+    group.state.withLock { state in
       state.log.map { Point(log: $0.header.log, sequence: $0.lastSequence) }
     }
-    if let point { history[point] = tree }
   }
 
   /// What the store must hold, by its root.
@@ -154,6 +205,15 @@ final class GroupModel {
     if root.cut == 0 { return [:] }
     guard let tree = history[Point(log: root.log, sequence: root.cut)] else {
       throw Unexpected("the root has a cut that never was: \(root.cut) of \(root.log)")
+    }
+    return tree
+  }
+
+  /// What the group must be when its log ends at `point` (a log without records: what is committed).
+  func expected(at point: Point) throws -> Tree {
+    if point.sequence == 0 { return [:] }
+    guard let tree = history[point] else {
+      throw Unexpected("the log ends at a point that never was: \(point)")
     }
     return tree
   }
@@ -218,7 +278,10 @@ final class GroupModel {
 
   func sync() async throws {
     log("sync")
+    let group = try group
+    let point = point(of: group)
     try await group.synced()
+    if let point { durable = max(durable, order[point] ?? 0) }
   }
 
   func commit() async throws {

@@ -10,7 +10,8 @@ extension GroupModel {
   /// Makes sure that the writer has the claim.
   func claimed() async throws -> Group {
     let group = try group
-    if !group.isWriter {
+    // A claim may have been given back again before this is looked at.
+    while !group.isWriter {
       clearFaults()
       try await group.claim()
       note(group)

@@ -7,7 +7,8 @@ import Testing
 extension GroupModel {
   func replaceDaemon(of host: Int) {
     hosts[host].group = nil
-    hosts[host].daemon = daemon(hosts[host].cache, hosts[host].writer)
+    hosts[host].daemon = daemon(
+      hosts[host].cache, hosts[host].writer, hosts[host].disk, hosts[host].boot)
   }
 
   /// The daemon is killed; the next one finds everything accepted.
@@ -73,7 +74,9 @@ extension GroupModel {
     current = 1 - loser
     try await bringUp(current)
     try await (try self.group).claim()
+    // What was durable on the other host is lost with it, unless it was committed.
     tree = try committed(try self.group.state.withLock { $0.root })
+    durable = 0
     note(try self.group)
     try await compare(try self.group, tree, "after a takeover, the new writer")
     if !isKilled {
@@ -93,14 +96,15 @@ extension GroupModel {
   func waitUntilStopped(_ group: Group) async {
     while group.isWriter {
       group.commit { _ in }
-      await Task.yield()
+      await hosts[current].daemon.engine.clock.sleep(for: .milliseconds(1))
     }
   }
 
   /// What a mount elsewhere would find, were this host gone: a prefix of the history.
   func loseHost() async throws {
-    let cache = try scratch.directory("elsewhere\(lives)")
-    let other = daemon(cache, WriterID(high: 9, low: lives))
+    let cache = try scratch?.directory("elsewhere\(lives)") ?? "/elsewhere"
+    let disk: any LocalDisk = executor == nil ? HostDisk() : SimulatedDisk()
+    let other = daemon(cache, WriterID(high: 9, low: lives), disk)
     let group = try await other.load(id)
     let root = group.state.withLock { $0.root }
     log("elsewhere, at commit \(root.commit.number)")

@@ -142,7 +142,8 @@ import Testing
     let builder = SegmentBuilder(
       group: Self.header.group, geometry: .standard, epoch: 1, commit: 1, parent: .random())
     let plans = SegmentBuilder.plan(recipe, geometry: .standard)
-    let segment = try builder.build(plans[0], index: 0, count: 1)
+    let segment = try builder.build(
+      plans[0], as: ObjectID(epoch: 1, random: .random()), index: 0, count: 1)
     guard case .data(_, let extent, _) = segment.table.changes[0],
       case .unit(let unit, _) = extent.source
     else {

@@ -118,6 +118,12 @@ struct FormatUnderTest: Sendable, CustomTestStringConvertible {
         return try GroupRecordCodec.encode(values.groupRecord())
       }, recode: { try GroupRecordCodec.encode(GroupRecordCodec.decode($0)) }),
     FormatUnderTest(
+      name: "name-list", what: "list of names",
+      sample: { seed in
+        var values = values(seed)
+        return try NameListCodec.encode(values.nameList())
+      }, recode: { try NameListCodec.encode(NameListCodec.decode($0)) }),
+    FormatUnderTest(
       name: "state-file-header", what: "state file",
       sample: { seed in
         var values = values(seed)

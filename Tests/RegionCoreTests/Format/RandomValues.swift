@@ -211,6 +211,20 @@ struct RandomValues {
     GroupRecord(group: id(), name: name(), kind: .directory, serial: number(0 ... .max))
   }
 
+  mutating func nameList() -> NameList {
+    var entries: [FileName: NameList.Entry] = [:]
+    for _ in 0..<count(0...6) {
+      let record = groupRecord()
+      let isKnown = generator.oneIn(2)
+      entries[record.name] = NameList.Entry(
+        name: record.name, record: isKnown ? record : nil,
+        etag: ETag(isKnown ? "\"\(word())\"" : ""))
+    }
+    return NameList(
+      store: "s3://bucket/\(word())", isChecked: generator.oneIn(2),
+      entries: entries.values.sorted { $0.name < $1.name })
+  }
+
   mutating func stateHeader() -> StateFileHeader {
     StateFileHeader(
       group: id(), file: file(), geometry: geometry, commit: commit(), bootID: id(),

@@ -5,6 +5,32 @@ import Testing
 
 /// The small pure parts beside naive references.
 @Suite struct SmallPartTests {
+  @Test func writersAreSlowedToTheLimit() {
+    var pacing = WritePacing()
+    let limit: UInt64 = 1 << 30
+    let now = MonotonicTime(nanoseconds: 1 << 40)
+    #expect(pacing.delay(bytes: 1 << 20, used: limit / 4 * 3, limit: limit, now: now) == .zero)
+    // All writers together get no more than the rate, however many ask at once.
+    let half = limit / 8 * 7
+    var last = Duration.zero
+    for count in 1...8 {
+      let delay = pacing.delay(bytes: 1 << 20, used: half, limit: limit, now: now)
+      #expect(delay > last)
+      let expected = Double(count) / 512
+      #expect(abs(delay.secondsValue - expected) < expected / 100)
+      last = delay
+    }
+    // At the limit a mebibyte takes a second, and nobody waits for ever.
+    pacing = WritePacing()
+    let slow = pacing.delay(bytes: 1 << 20, used: limit, limit: limit, now: now)
+    #expect(abs(slow.secondsValue - 1) < 0.01)
+    for _ in 0..<100 { _ = pacing.delay(bytes: 1 << 20, used: limit, limit: limit, now: now) }
+    #expect(pacing.delay(bytes: 1, used: limit, limit: limit, now: now) <= WritePacing.longest)
+    // Time that passes is time waited.
+    let later = now + .seconds(60)
+    #expect(pacing.delay(bytes: 4096, used: half, limit: limit, now: later) < .milliseconds(1))
+  }
+
   @Test func pageSetsAgreeWithSets() {
     for seed in 1...100 {
       var random = SplitMix64(seed: UInt64(seed))
