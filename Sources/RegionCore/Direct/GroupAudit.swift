@@ -37,6 +37,9 @@ public struct GroupAuditReport: Sendable {
   public var payloadBytesRead: UInt64 = 0
   /// What was found.
   public var findings: [AuditFinding] = []
+  /// Whether what leads to the data (root, checkpoint, pages, tables) is damaged or missing, so that
+  /// `GroupRebuild` may help.
+  public var isStructureDamaged = false
 
   /// A report with nothing read yet.
   public init(group: GroupID, name: FileName?) {
@@ -127,6 +130,7 @@ public struct GroupAudit: Sendable {
     case .success(let value): return value
     case .failure(let error):
       try note(error, what)
+      report.isStructureDamaged = true
       return nil
     }
   }

@@ -21,14 +21,16 @@ struct SegmentAudit: Sendable {
   ) async -> Result<Found, RemoteError> {
     await catching { () async throws(RemoteError) in
       var found = Found()
-      let (total, payloadEnd) = try await frame()
-      if let length, length != total {
-        found.findings.append(damage("it has \(total) bytes, the root says \(length)"))
+      let frame = try await objects.frame(of: object)
+      if let length, length != frame.length {
+        found.findings.append(damage("it has \(frame.length) bytes, the root says \(length)"))
       }
       var present: [StoredUnit] = []
       for unit in units.sorted(by: { $0.offset < $1.offset }) {
         let range = unit.range
-        if range.lowerBound >= UInt64(SegmentCodec.headerLength), range.upperBound <= payloadEnd {
+        if range.lowerBound >= UInt64(SegmentCodec.headerLength),
+          range.upperBound <= frame.payloadEnd
+        {
           present.append(unit)
         } else {
           found.findings.append(
@@ -43,49 +45,6 @@ struct SegmentAudit: Sendable {
   private func damage(_ cause: String) -> AuditFinding {
     AuditFinding(
       severity: .error, object: objects.address(key), cause: cause, remedy: GroupAudit.restore)
-  }
-
-  /// Reads header, footer and table; the object's length and where its payload ends.
-  private func frame() async throws(RemoteError) -> (total: UInt64, payloadEnd: UInt64) {
-    let head = IOBuffer(capacity: SegmentCodec.headerLength)
-    let headerEnd = UInt64(SegmentCodec.headerLength)
-    let info = try await objects.get(key, range: 0..<headerEnd, into: head, priority: .background)
-    let footerLength = UInt64(SegmentCodec.footerLength)
-    let total = info.totalLength
-    guard total >= headerEnd + footerLength else { throw invalid("it is too short") }
-    let tail = IOBuffer(capacity: SegmentCodec.footerLength)
-    _ = try await objects.get(
-      key, range: total - footerLength..<total, into: tail, priority: .background)
-    let header = try objects.parsing(key) { () throws(FormatError) in
-      try SegmentCodec.decodeHeader(head.array)
-    }
-    guard header.group == objects.group, header.epoch == object.epoch else {
-      throw invalid("its header names another group or epoch")
-    }
-    let footer = try objects.parsing(key) { () throws(FormatError) in
-      try SegmentCodec.decodeFooter(tail.array)
-    }
-    guard UInt64(footer.length) == total else {
-      throw invalid("it has \(total) bytes, its footer says \(footer.length)")
-    }
-    try await table(footer.tableOffset, footer.tableLength, footer.tableChecksum)
-    return (total, UInt64(footer.tableOffset))
-  }
-
-  private func table(
-    _ offset: UInt32, _ length: UInt32, _ checksum: UInt32
-  ) async throws(RemoteError) {
-    let range = UInt64(offset)..<UInt64(offset) + UInt64(length)
-    let buffer = IOBuffer(capacity: Int(length))
-    _ = try await objects.get(key, range: range, into: buffer, priority: .background)
-    guard unsafe CRC32C.checksum(buffer.bytes) == checksum else {
-      throw .damaged(
-        object: objects.address(key), FormatError(.checksum, what: "segment table"))
-    }
-  }
-
-  private func invalid(_ why: String) -> RemoteError {
-    .damaged(object: objects.address(key), FormatError(.invalid(why), what: "segment"))
   }
 
   /// Reads the units and compares their checksums. Neighbours are read together; a unit that is

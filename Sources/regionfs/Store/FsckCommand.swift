@@ -6,7 +6,7 @@ import RegionCore
 struct FsckCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "fsck",
-    abstract: "Check a store, or some of its groups. Changes nothing.",
+    abstract: "Check a store, or some of its groups, and repair what can be repaired.",
     discussion: """
       Reads name records, roots, checkpoints, pages of names and map, and the header, table and
       footer of each segment; compares checksums and lengths; checks that the names make a tree and
@@ -16,14 +16,16 @@ struct FsckCommand: ParsableCommand {
       Examples:
         regionfs fsck file:///srv/store
         regionfs fsck s3://bucket/prefix db --data -o region=eu-west-1
+        regionfs fsck s3://bucket/prefix db --repair
         regionfs fsck models --json | jq '.findings[] | select(.severity == "error")'
 
-      Exit codes, as of fsck(8): 0 no errors, 4 errors found, 8 the store could not be read,
-      16 wrong usage. Orphans and warnings are no errors.
+      Exit codes, as of fsck(8): 0 no errors, 1 all errors were repaired, 4 errors are left, 8 the
+      store could not be read, 16 wrong usage. Orphans and warnings are no errors.
       """)
 
   /// Exit codes of fsck(8).
   enum Status {
+    static let corrected: Int32 = 1
     static let uncorrected: Int32 = 4
     static let operational: Int32 = 8
     static let usage: Int32 = 16
@@ -38,7 +40,34 @@ struct FsckCommand: ParsableCommand {
   @Flag(name: .long, help: "Also read all payload and compare it with its checksums.")
   var data = false
 
+  @Flag(name: .long, help: "Rebuild groups from their segments where that helps.")
+  var repair = false
+
+  @Flag(
+    name: .long,
+    help: "With --repair: be content with an older commit where segments of later ones are lost.")
+  var allowRollback = false
+
+  @Flag(name: .long, help: "With --repair: also a group that somebody writes, who loses his claim.")
+  var takeover = false
+
   @OptionGroup var common: StoreArguments
+
+  func validate() throws {
+    guard repair || !(allowRollback || takeover) else {
+      throw ValidationError("--allow-rollback and --takeover go with --repair")
+    }
+  }
+
+  /// What was repaired, or why it was not.
+  struct Repair: Codable, Sendable {
+    var group: String
+    var commit: UInt64?
+    var segments = 0
+    var inodes = 0
+    var notes: [String] = []
+    var failure: String?
+  }
 
   struct Finding: Codable, Sendable {
     var severity: String
@@ -60,6 +89,7 @@ struct FsckCommand: ParsableCommand {
     var warnings = 0
     var orphans = 0
     var findings: [Finding] = []
+    var repairs: [Repair] = []
 
     mutating func add(_ found: [AuditFinding], group: String?) {
       for finding in found {
@@ -98,6 +128,7 @@ struct FsckCommand: ParsableCommand {
       CommandOutput.print(Self.text(answer))
     }
     if answer.errors > 0 { throw ExitCode(Status.uncorrected) }
+    if !answer.repairs.isEmpty { throw ExitCode(Status.corrected) }
   }
 
   private func check() throws(ExitCode) -> Answer {
@@ -109,17 +140,18 @@ struct FsckCommand: ParsableCommand {
       wanted.insert(name)
     }
     let session = try common.open(
-      store, readOnly: true, patience: "30s", purpose: "regionfs fsck")
-    let (chosen, readsData) = (wanted, data)
+      store, readOnly: !repair, patience: "30s", purpose: "regionfs fsck")
+    let (chosen, command) = (wanted, self)
     return try session.run { session in
       await outcome { () async throws(CommandError) in
-        try await Self.check(session, chosen, readsData: readsData)
+        if command.repair { try await session.checkConditionalWrites() }
+        return try await command.check(session, chosen)
       }
     }
   }
 
-  private static func check(
-    _ session: StoreSession, _ wanted: Set<FileName>, readsData: Bool
+  private func check(
+    _ session: StoreSession, _ wanted: Set<FileName>
   ) async throws(CommandError) -> Answer {
     let display = Lock((display: ProgressDisplay(), bytes: UInt64(0)))
     defer { display.withLock { $0.display.finish() } }
@@ -138,17 +170,21 @@ struct FsckCommand: ParsableCommand {
           ))
       }
       answer.add(findings, group: nil)
-      for entry in entries where wanted.isEmpty || wanted.contains(entry.name) {
-        let group = GroupAudit(
-          entry.record.group, name: entry.name, engine: session.engine, readsData: readsData
-        ) { bytes in
-          display.withLock { state in
-            state.bytes += bytes
-            let read = HumanText.bytes(state.bytes)
-            state.display.update("regionfs: \(entry.name): \(read) of payload read")
-          }
+      let progress: @Sendable (FileName, UInt64) -> Void = { name, bytes in
+        display.withLock { state in
+          state.bytes += bytes
+          let read = HumanText.bytes(state.bytes)
+          state.display.update("regionfs: \(name): \(read) of payload read")
         }
-        answer.add(try await group.run(kind: entry.record.kind))
+      }
+      for entry in entries where wanted.isEmpty || wanted.contains(entry.name) {
+        var report = try await report(entry, session, progress)
+        if repair, report.isStructureDamaged {
+          let outcome = try await rebuild(entry, session)
+          answer.repairs.append(outcome)
+          if outcome.failure == nil { report = try await self.report(entry, session, progress) }
+        }
+        answer.add(report)
       }
       if wanted.isEmpty { answer.add(try await audit.unnamedGroups(entries), group: nil) }
       return answer
@@ -157,8 +193,51 @@ struct FsckCommand: ParsableCommand {
     }
   }
 
+  private func report(
+    _ entry: StoreAudit.Entry, _ session: StoreSession,
+    _ progress: @escaping @Sendable (FileName, UInt64) -> Void
+  ) async throws(RemoteError) -> GroupAuditReport {
+    let audit = GroupAudit(
+      entry.record.group, name: entry.name, engine: session.engine, readsData: data
+    ) { progress(entry.name, $0) }
+    return try await audit.run(kind: entry.record.kind)
+  }
+
+  private func rebuild(
+    _ entry: StoreAudit.Entry, _ session: StoreSession
+  ) async throws(RemoteError) -> Repair {
+    var repair = Repair(group: entry.name.description)
+    let rebuild = GroupRebuild(
+      entry.record.group, kind: entry.record.kind, engine: session.engine,
+      allowRollback: allowRollback, takeover: takeover)
+    do throws(RebuildError) {
+      let outcome = try await rebuild.run()
+      repair.commit = outcome.commit
+      repair.segments = outcome.segments
+      repair.inodes = outcome.inodes
+      repair.notes = outcome.notes
+    } catch {
+      // A store that does not answer is no verdict on the group.
+      if case .remote(.store(let cause)) = error, cause.kind != .notFound { throw .store(cause) }
+      repair.failure = error.description
+    }
+    return repair
+  }
+
   private static func text(_ answer: Answer) -> String {
     var text = ""
+    for repair in answer.repairs {
+      if let failure = repair.failure {
+        text += HumanText.printable("not repaired: \(repair.group): \(failure)") + "\n"
+        continue
+      }
+      let commit = repair.commit.map { "commit \($0)" } ?? "its state"
+      text +=
+        HumanText.printable(
+          "repaired: \(repair.group): \(commit) rebuilt from \(repair.segments) segments, "
+            + "\(repair.inodes) inodes") + "\n"
+      for note in repair.notes { text += "    " + HumanText.printable(note) + "\n" }
+    }
     for finding in answer.findings {
       let group = finding.group.map { "\($0): " } ?? ""
       text +=

@@ -110,6 +110,8 @@ final class CommitHistory {
   var counts = Counts()
   var events: [String] = []
   private var lives: UInt64 = 0
+  /// Called for each root that was found, with what it must hold.
+  var onRoot: ((Root, Snapshot) async throws -> Void)?
   private var lastCut: (log: LogID, cut: SequenceNumber)?
 
   static let mostInodes = 40
@@ -226,7 +228,8 @@ final class CommitHistory {
         throw Unexpected("commit \(root.commit.number) has a cut that never was: \(root.cut)")
       }
       let isNew = lastCut.map { $0.log != root.log || $0.cut != root.cut } ?? true
-      try await openFromNothing(bytes, root, expected)
+      try await openFromNothing(PastStore(witness, root: bytes), root.group, expected)
+      try await onRoot?(root, expected)
       counts.commits += isNew ? 1 : 0
       counts.checkpoints += isNew ? 0 : 1
       counts.files += expected.files.count
@@ -235,13 +238,17 @@ final class CommitHistory {
     }
   }
 
-  private func openFromNothing(_ bytes: [UInt8], _ root: Root, _ expected: Snapshot) async throws {
+  /// Opens the group in a store with an empty cache, and compares everything.
+  func openFromNothing(
+    _ store: any ObjectStore, _ id: GroupID, _ expected: Snapshot
+  ) async throws {
     lives += 1
     let other = Daemon(
-      PastStore(witness, root: bytes), cache: try scratch.directory("elsewhere\(lives)"),
+      store, cache: try scratch.directory("elsewhere\(lives)"),
       writer: WriterID(high: 9, low: lives))
-    let group = try await other.load(root.group)
-    try await compare(group, expected.files, expected.namespace, "commit \(root.commit.number)")
+    let group = try await other.load(id)
+    let commit = group.state.withLock { $0.root.commit.number }
+    try await compare(group, expected.files, expected.namespace, "commit \(commit)")
     group.closeRegions()
     try group.removeCache()
   }
