@@ -59,6 +59,7 @@ let package = Package(
       name: "RegionFilesystem", dependencies: ["CLinux", "FuseKit", "RegionCore"],
       swiftSettings: settings),
     .target(name: "RegionControl", swiftSettings: settings),
+    .target(name: "RegionView", dependencies: ["RegionControl"], swiftSettings: settings),
     .target(name: "RegionOptions", swiftSettings: settings),
     // toml++, which is C++, behind a few C functions.
     .target(name: "CToml"),
@@ -73,7 +74,8 @@ let package = Package(
         "RegionOptions", "RegionConfig", arguments, logging, system,
       ], swiftSettings: settings),
     .executableTarget(
-      name: "regionfs-stat", dependencies: ["RegionControl", arguments], swiftSettings: settings),
+      name: "regionfs-stat", dependencies: ["RegionControl", "RegionView", arguments],
+      swiftSettings: settings),
 
     // Test support: fault store, manual clock, fixtures; the impairment proxy.
     .target(
@@ -122,6 +124,9 @@ let package = Package(
       name: "RegionControlTests",
       dependencies: ["RegionControl", "RegionOptions", "RegionConfig"],
       swiftSettings: settings),
+    .testTarget(
+      name: "RegionViewTests", dependencies: ["RegionControl", "RegionTesting", "RegionView"],
+      exclude: ["Golden", "count_colors.py"], swiftSettings: settings),
     .testTarget(
       name: "CommandTests",
       dependencies: [

@@ -45,14 +45,17 @@ public struct ControlClient: ~Copyable {
     return mount
   }
 
-  /// Asks for the report, of the whole mount or of one path under it.
+  /// Asks for the report, of the whole mount or of one path under it, with maps of at most so many
+  /// cells.
   ///
   /// - Throws: `ControlError`.
   public mutating func status(
-    path: String? = nil, timeout: Duration = .seconds(10)
+    path: String? = nil, mapCells: Int? = nil, timeout: Duration = .seconds(10)
   ) throws(ControlError) -> StatusReport {
     let deadline = ContinuousClock.now + timeout
-    try send(ControlRequest(.status, path: path), until: deadline)
+    var request = ControlRequest(.status, path: path)
+    request.mapCells = mapCells
+    try send(request, until: deadline)
     var regions: [RegionStatus] = []
     while true {
       let reply = try next(until: deadline)

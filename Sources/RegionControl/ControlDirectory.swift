@@ -98,7 +98,7 @@ public enum ControlDirectory {
 
 extension ControlError {
   /// The failure of a system call, from `errno`.
-  static func system(_ call: String, _ object: String, errno code: Int32 = errno) -> Self {
+  package static func system(_ call: String, _ object: String, errno code: Int32 = errno) -> Self {
     // SAFETY: strerror's text is copied at once; at worst a parallel call garbles a message.
     let text = unsafe String(cString: strerror(code))
     return Self(.system, "\(call) \(object): \(text)")

@@ -8,8 +8,9 @@ public enum ControlProtocol {
   public static let requestLimit = 64 << 10
   /// Longest reply line, in bytes with its newline.
   public static let replyLimit = 1 << 20
-  /// Regions in one reply line: a name may take 4 KiB of path, six times that when escaped.
-  static let regionsPerLine = 32
+  /// Regions in one reply line: a name may take 4 KiB of path, six times that when escaped, and a
+  /// map 8 KiB.
+  static let regionsPerLine = 24
   /// Regions that a client accepts in one report.
   static let regionLimit = 1 << 20
   /// Clients served at one time.
@@ -46,6 +47,8 @@ public struct ControlRequest: Codable, Equatable, Sendable {
   public var path: String?
   /// A log level; for `setLog`.
   public var level: String?
+  /// Most cells of each region's map; nil: no maps. For `status`.
+  public var mapCells: Int?
 
   /// A request in this version of the language.
   public init(_ operation: ControlOperation, path: String? = nil, level: String? = nil) {

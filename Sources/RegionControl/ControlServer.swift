@@ -9,6 +9,9 @@ public protocol ControlHandler: Sendable {
   /// Everything there is to tell.
   func status() -> StatusReport
 
+  /// The same with each region's map, of at most so many cells.
+  func status(mapCells: Int) -> StatusReport
+
   /// Returns when everything accepted before the call is committed: of the group that holds `path`
   /// (a path under the mount, no leading slash), or of all groups.
   ///
@@ -40,6 +43,11 @@ public protocol ControlHandler: Sendable {
   ///
   /// - Throws: `ControlError` for an unknown one.
   func setLogLevel(_ level: String) throws(ControlError)
+}
+
+extension ControlHandler {
+  /// A daemon without maps tells the rest.
+  public func status(mapCells: Int) -> StatusReport { status() }
 }
 
 /// Answers the control socket of one daemon, on threads of its own.

@@ -62,7 +62,9 @@ struct ControlSession: ~Copyable {
       reply.mount = handler.mountStatus()
       try send(reply)
     case .status:
-      try sendReport(handler.status(), path: request.path)
+      let cells = request.mapCells.map { min(max(1, $0), ChunkMapStatus.cellLimit) }
+      let report = cells.map { handler.status(mapCells: $0) } ?? handler.status()
+      try sendReport(report, path: request.path)
     case .sync:
       try handler.sync(path: request.path) { report($0) }
       try send(ControlReply(.done))

@@ -75,6 +75,8 @@ public struct StoreStatus: Codable, Equatable, Sendable {
   public var lastError: ErrorStatus?
   /// The last request was answered by the store.
   public var reachable = true
+  /// What came and went in each of the last seconds; nil from daemons that do not tell.
+  public var throughput: ThroughputStatus?
 
   /// All zero; set what is known.
   public init() {}
@@ -134,6 +136,10 @@ public struct FaultStatus: Codable, Equatable, Sendable {
   public var parked: UInt64 = 0
   /// How long the oldest of these has been waiting; nil: none waits.
   public var oldestParkedSeconds: Double?
+  /// How long half of the reads that needed a pull waited at most; nil: there was none.
+  public var medianWaitSeconds: Double?
+  /// How long 99 of 100 of them waited at most.
+  public var p99WaitSeconds: Double?
   /// Answered with an error.
   public var errors: UInt64 = 0
   /// The last such error; nil: none yet.
@@ -167,6 +173,8 @@ public struct RegionStatus: Codable, Equatable, Sendable {
   public var uploadingBytes: UInt64 = 0
   /// Age of the oldest uncommitted change; nil: clean.
   public var oldestUncommittedSeconds: Double?
+  /// Estimated time until what is uncommitted is pushed; nil: unknown or nothing to push.
+  public var pushSecondsLeft: Double?
   /// Number of the group's last commit; nil: none known.
   public var lastCommitNumber: UInt64?
   /// When this mount made or saw it, seconds since 1970-01-01 UTC.
@@ -177,6 +185,8 @@ public struct RegionStatus: Codable, Equatable, Sendable {
   public var role = RegionRole.idle
   /// Why, where the role needs an explanation.
   public var roleReason: String?
+  /// What its chunks are doing; nil: not asked for.
+  public var map: ChunkMapStatus?
 
   /// A region of which only the name is known; set the rest.
   public init(name: String) {

@@ -112,6 +112,19 @@ extension RegionFilesystem {
     }
   }
 
+  /// The maps of all regions, each of at most `limit` cells, by path under the mount.
+  public func chunkMaps(limit: Int) -> [[FileName]: ChunkMap] {
+    let tops = groups.tops
+    var maps: [[FileName]: ChunkMap] = [:]
+    for group in groups.all {
+      let name = tops.first { $0.top.group === group }?.name
+      for (path, map) in group.chunkMaps(limit: limit) {
+        maps[[name].compactMap { $0 } + path] = map
+      }
+    }
+    return maps
+  }
+
   /// Waits until everything accepted is committed: of the group called `name`, or of all.
   public func commit(
     _ name: FileName?, _ completion: @escaping @Sendable (RegionError?) -> Void

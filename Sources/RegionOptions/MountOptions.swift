@@ -36,6 +36,16 @@ public enum LogLevel: String, CaseIterable, Sendable {
   case critical
 }
 
+/// How the daemon's lines are written.
+public enum LogFormat: String, CaseIterable, Sendable {
+  /// As its reader likes it: with priorities for the journal, else with time and level.
+  case auto
+  /// With time and level.
+  case plain
+  /// One JSON object a line.
+  case json
+}
+
 /// Everything `-o` can say, checked and with defaults filled in.
 public struct MountOptions: Equatable, Sendable {
   /// Directory of logs and cached chunks; absolute.
@@ -82,6 +92,8 @@ public struct MountOptions: Equatable, Sendable {
   public var logFile: String?
   /// Least important log lines that are written; nil: `REGIONFS_LOG` or info.
   public var logLevel: LogLevel?
+  /// How log lines are written.
+  public var logFormat = LogFormat.auto
   /// Where metrics are served: `ADDRESS:PORT`; nil: nowhere.
   public var metricsAddress: String?
   /// Words for the kernel's mount flags, in order: `nosuid`, `noatime` ….

@@ -147,6 +147,14 @@ public enum OptionTable {
       options.logLevel = level
       return true
     },
+    .init(
+      "log_format", value: "auto|plain|json", default: "auto",
+      "how log lines are written; auto: with priorities where the journal reads them, else plain"
+    ) { options, text, _ in
+      guard let format = LogFormat(rawValue: text) else { return false }
+      options.logFormat = format
+      return true
+    },
   ]
 
   static let observationOptions: [OptionSpecification] = [

@@ -11,7 +11,8 @@ public final class MountedFilesystem {
   /// The cache directory.
   public let cacheDirectory: String
   private let options: [String]
-  private let environment: [String: String]
+  /// Variables of its daemon, and of commands that are to find it.
+  public let environment: [String: String]
   private var daemon: BackgroundProcess?
 
   /// Prepares a mount without mounting it.

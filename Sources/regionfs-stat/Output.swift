@@ -15,6 +15,26 @@ enum Output {
     ProgressDisplay.write(text, to: STDOUT_FILENO)
   }
 
+  /// Puts a text in the place of a file, in one step: who reads it meanwhile sees all of one or the
+  /// other. `-` is standard output.
+  ///
+  /// - Throws: `ControlError`.
+  static func write(_ text: String, to path: String) throws(ControlError) {
+    guard path != "-" else { return print(text) }
+    let fresh = "\(path).\(getpid())"
+    // SAFETY: the calls read the paths only while they run.
+    let number = unsafe open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+    guard number >= 0 else { throw .system("open", fresh) }
+    ProgressDisplay.write(text, to: number)
+    // What did not get to the disk is told here at the latest, and by a file that is too short.
+    let isWhole = lseek(number, 0, SEEK_CUR) == text.utf8.count
+    guard close(number) == 0, isWhole, unsafe rename(fresh, path) == 0 else {
+      let error = ControlError.system("write", path)
+      unsafe unlink(fresh)
+      throw error
+    }
+  }
+
   /// Writes one JSON document with sorted keys.
   ///
   /// - Throws: `ControlError` if it cannot be encoded.

@@ -1,6 +1,8 @@
 import ArgumentParser
+import FoundationEssentials
 import Glibc
 import RegionControl
+import RegionView
 
 /// Exit codes of `regionfs-stat`; scripts rely on them.
 enum ExitStatus {
@@ -34,7 +36,8 @@ struct StatCommand: ParsableCommand {
       Examples:
         regionfs-stat
         regionfs-stat /mnt/regions/model.bin
-        regionfs-stat --watch=2 /mnt/regions
+        regionfs-stat --watch /mnt/regions
+        regionfs-stat --html status.html /mnt/regions
         regionfs-stat --wait=committed --timeout 60 /mnt/regions
         regionfs-stat --prometheus > /var/lib/node_exporter/regionfs.prom
         regionfs-stat --json | jq '.mounts[].regions[].dirtyBytes'
@@ -56,8 +59,18 @@ struct StatCommand: ParsableCommand {
   @Option(
     name: .long,
     help: ArgumentHelp(
-      "Show it again every so many seconds (--watch alone: 1).", valueName: "seconds"))
+      "Show it again every so many seconds (--watch alone: 1); on a terminal as a live view.",
+      valueName: "seconds"))
   var watch: Double?
+
+  @Flag(name: .long, help: "Draw with plain ASCII characters.")
+  var ascii = false
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp("Write a page for a browser instead.", valueName: "file"),
+    completion: .file())
+  var html: String?
 
   @Option(
     name: .long,
@@ -78,6 +91,9 @@ struct StatCommand: ParsableCommand {
     }
     if prometheus, json || watch != nil {
       throw ValidationError("--prometheus goes without --json and --watch")
+    }
+    if html != nil, json || prometheus {
+      throw ValidationError("--html goes without --json and --prometheus")
     }
     if timeout != nil, wait == nil {
       throw ValidationError("--timeout goes with --wait")
@@ -120,17 +136,19 @@ struct StatCommand: ParsableCommand {
     let source = try StatusSource(path: path)
     if let wait { try waitFor(wait, source: source) }
     guard let watch else {
-      try show(try source.reports(), source: source)
+      try show(try source.reports(mapCells: mapCells), source: source)
       return
     }
-    let redraws = !json && isatty(STDOUT_FILENO) == 1
+    let traits = TerminalTraits(environment: ProcessInfo.processInfo.environment, ascii: ascii)
+    if !json, html == nil, isatty(STDOUT_FILENO) == 1, traits.isAddressable {
+      return try LiveView(source: source, interval: watch, traits: traits).run()
+    }
     while true {
-      let reports = try source.reports()
+      let reports = try source.reports(mapCells: mapCells)
       if json {
         try Output.printJSON(reports, pretty: false)
-      } else if redraws {
-        // Home, then clear to the end of the screen (ECMA-48 CUP, ED).
-        Output.print("\u{1B}[H\u{1B}[J" + StatusText.full(reports, now: HumanText.nowUnixSeconds))
+      } else if let html {
+        try Output.write(page(reports), to: html)
       } else {
         Output.print(StatusText.lines(reports, now: HumanText.nowUnixSeconds))
       }
@@ -138,8 +156,17 @@ struct StatCommand: ParsableCommand {
     }
   }
 
+  /// Cells of the maps to ask for; nil where nobody would see them.
+  private var mapCells: Int? { json || html != nil ? ChunkMapStatus.cellLimit : nil }
+
+  private func page(_ reports: [StatusReport]) -> String {
+    StatusPage(reports, now: HumanText.nowUnixSeconds, refreshSeconds: watch).text
+  }
+
   private func show(_ reports: [StatusReport], source: StatusSource) throws {
-    if prometheus {
+    if let html {
+      try Output.write(page(reports), to: html)
+    } else if prometheus {
       Output.print(PrometheusText.render(reports))
     } else if json {
       try Output.printJSON(reports, pretty: true)

@@ -26,18 +26,18 @@ struct StatusSource {
     problems = []
   }
 
-  /// Asks anew.
+  /// Asks anew, for maps of at most so many cells too.
   ///
   /// - Throws: `ControlError`, for a path also `notFound`.
-  func reports() throws(ControlError) -> [StatusReport] {
+  func reports(mapCells: Int? = nil) throws(ControlError) -> [StatusReport] {
     switch scope {
-    case .place(let place): return [try Self.report(of: place)]
+    case .place(let place): return [try Self.report(of: place, mapCells)]
     case .all:
       var reports: [StatusReport] = []
       for daemon in Self.findAll().daemons {
         do throws(ControlError) {
           var client = try ControlClient(socketPath: daemon.socketPath)
-          reports.append(try client.status())
+          reports.append(try client.status(mapCells: mapCells))
         } catch {
           // A daemon that ended since is simply no longer there.
           guard error.code == .noDaemon || error.code == .closed else { throw error }
@@ -47,10 +47,12 @@ struct StatusSource {
     }
   }
 
-  private static func report(of place: LocatedPath) throws(ControlError) -> StatusReport {
+  private static func report(of place: LocatedPath, _ mapCells: Int?) throws(ControlError)
+    -> StatusReport
+  {
     var client = try ControlClient(socketPath: place.daemon.socketPath)
     let inside = place.inside.isEmpty ? nil : place.inside
-    let report = try client.status(path: inside)
+    let report = try client.status(path: inside, mapCells: mapCells)
     if let inside, report.regions.isEmpty {
       throw ControlError(.notFound, "no region at \(place.entry.mountpoint)/\(inside)")
     }

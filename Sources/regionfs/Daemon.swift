@@ -38,6 +38,7 @@ final class Daemon: Sendable {
   let filesystem: RegionFilesystem
   let heartbeat: Heartbeat
   let progress = DaemonProgress()
+  private let service = ServiceManager()
   let mountID = "\(Random128.random())"
   private let mounted = Lock<Mounted?>(nil)
 
@@ -119,7 +120,39 @@ final class Daemon: Sendable {
       if !isOnline { await self.goOnline() }
       await self.purgeNowAndThen()
     }
+    engine.executor.spawn { await self.watchTraffic() }
     heartbeat.start()
+  }
+
+  /// Until the end of the drain, whose progress shows the speed.
+  private func watchTraffic() async {
+    let start = ContinuousClock.now
+    while progress.state != .drained {
+      progress.noteTraffic(stack.meter.snapshot(), at: start.duration(to: .now))
+      noteReachability()
+      if progress.state == .draining { tellServiceManager() }
+      await engine.clock.sleep(for: .seconds(1))
+    }
+  }
+
+  /// One line when the store stops to answer, and one when it answers again.
+  private func noteReachability() {
+    let isDown = stack.health.isDown
+    guard progress.noteReachability(isDown) else { return }
+    let reason = progress.lastStoreError.map { ": \($0.message)" } ?? ""
+    let message = isDown ? "the store does not answer\(reason)" : "the store answers again"
+    engine.log(isDown ? .warning : .info, message)
+  }
+
+  /// The service manager's patience is for a drain that gets on; while the store is away it is not,
+  /// and what is left stays in the cache.
+  private func tellServiceManager() {
+    guard !stack.health.isDown else { return }
+    let state = SyncProgress(
+      remainingBytes: filesystem.uncommittedBytes,
+      rateBytesPerSecond: ThroughputStatus.mean(
+        progress.throughput.sent, seconds: ThroughputMeter.length))
+    service.stillDraining(state.text, extension: .seconds(30))
   }
 
   private func startControl(
@@ -160,6 +193,7 @@ final class Daemon: Sendable {
     mounted.session.waitUntilUnmounted()
     mounted.kernelCache.stop()
     mounted.watchdog.stop()
+    service.stopping("unmounted; \(HumanText.bytes(filesystem.uncommittedBytes)) to commit")
     progress.setState(.draining)
     do throws(CacheDirectory.Failure) {
       try Self.note(cache, configuration, isDraining: true)
@@ -185,6 +219,7 @@ final class Daemon: Sendable {
     do throws(ControlError) {
       try SignalWaiter.start { [self] _ in
         if progress.state == .running {
+          service.stopping("unmounting")
           unmount(mounted)
         } else {
           engine.log(.warning, "stopped while draining: changes stay in \(cache.path)")

@@ -33,10 +33,32 @@ struct DaemonControl: ControlHandler {
     return status
   }
 
-  func status() -> StatusReport {
+  func status() -> StatusReport { report(maps: [:]) }
+
+  func status(mapCells: Int) -> StatusReport {
+    let maps = daemon.filesystem.chunkMaps(limit: mapCells).map { path, map in
+      (Self.text(path), ChunkMapStatus(map))
+    }
+    // Two files of groups without a name may have one path.
+    return report(maps: Dictionary(maps, uniquingKeysWith: { first, _ in first }))
+  }
+
+  private static func text(_ path: [FileName]) -> String {
+    path.map(\.description).joined(separator: "/")
+  }
+
+  private func report(maps: [String: ChunkMapStatus]) -> StatusReport {
     let snapshots = daemon.filesystem.snapshots()
+    let rate = ThroughputStatus.mean(daemon.progress.throughput.sent)
     let regions = snapshots.flatMap { name, group in
-      group.regions.map { region(name, group, $0) }
+      group.regions.map {
+        var status = region(name, group, $0)
+        status.map = maps[status.name]
+        // What others have to push goes first or at the same time.
+        let left = Double(daemon.filesystem.uncommittedBytes)
+        status.pushSecondsLeft = status.dirtyBytes > 0 ? rate.map { left / $0 } : nil
+        return status
+      }
     }
     var report = StatusReport(
       mount: mountStatus(), store: storeStatus, memory: MemoryReading.current(),
@@ -57,14 +79,14 @@ struct DaemonControl: ControlHandler {
     status.errors = counts.errors
     status.lastError = daemon.progress.lastStoreError
     status.reachable = !daemon.stack.health.isDown
+    status.throughput = daemon.progress.throughput
     return status
   }
 
   private func region(_ top: FileName?, _ group: GroupSnapshot, _ region: RegionSnapshot)
     -> RegionStatus
   {
-    let path = ([top].compactMap { $0 } + region.path).map(\.description).joined(separator: "/")
-    var status = RegionStatus(name: path)
+    var status = RegionStatus(name: Self.text([top].compactMap { $0 } + region.path))
     status.groupID = "\(group.id)"
     status.sizeBytes = region.size
     status.chunkBytes = region.chunkSize
@@ -86,6 +108,8 @@ struct DaemonControl: ControlHandler {
     status.faults.misses = region.misses
     status.faults.parked = region.parked
     status.faults.oldestParkedSeconds = region.oldestParked?.secondsValue
+    status.faults.medianWaitSeconds = region.waits?.median.secondsValue
+    status.faults.p99WaitSeconds = region.waits?.p99.secondsValue
     status.faults.errors = region.errors
     status.faults.lastError = region.lastError.map {
       ErrorStatus(message: $0, unixSeconds: SystemClock().wall.unixSeconds)
@@ -162,13 +186,34 @@ struct DaemonControl: ControlHandler {
   private var currentProgress: SyncProgress {
     let isReachable = !daemon.stack.health.isDown
     return SyncProgress(
-      remainingBytes: daemon.filesystem.uncommittedBytes, storeReachable: isReachable,
+      remainingBytes: daemon.filesystem.uncommittedBytes,
+      rateBytesPerSecond: ThroughputStatus.mean(
+        daemon.progress.throughput.sent, seconds: ThroughputMeter.length),
+      storeReachable: isReachable,
       problem: isReachable ? nil : daemon.progress.lastStoreError?.message)
   }
 
   func requestShutdown() throws(ControlError) { try daemon.unmount() }
 
   func setLogLevel(_ level: String) throws(ControlError) { try LogSetup.setLevel(level) }
+}
+
+extension ChunkMapStatus {
+  /// The daemon's map as it goes over the socket.
+  init(_ map: ChunkMap) {
+    self.init(
+      chunks: map.chunks, chunksPerCell: map.chunksPerCell,
+      cells: map.cells.map { cell in
+        switch cell {
+        case .absent: .absent
+        case .part: .part
+        case .present: .present
+        case .pulling: .pulling
+        case .dirty: .dirty
+        case .pushing: .pushing
+        }
+      })
+  }
 }
 
 /// Waits on a thread of the control server for a completion.

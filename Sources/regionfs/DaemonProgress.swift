@@ -11,6 +11,8 @@ final class DaemonProgress: Sendable {
     var tuningFailure: String?
     var lastStoreError: ErrorStatus?
     var isOffline = false
+    var throughput = ThroughputMeter()
+    var isDown = false
   }
 
   private let locked = Lock(State())
@@ -36,6 +38,25 @@ final class DaemonProgress: Sendable {
   }
 
   var lastStoreError: ErrorStatus? { locked.withLock { $0.lastStoreError } }
+
+  /// What came from the store and went to it, lately.
+  var throughput: ThroughputStatus { locked.withLock { $0.throughput.status } }
+
+  /// Takes note of the counters; to be called about once a second.
+  func noteTraffic(_ counts: MeteredStore.Snapshot, at now: Duration) {
+    locked.withLock {
+      $0.throughput.note(
+        second: Int(now.components.seconds), received: counts.get.bytes, sent: counts.put.bytes)
+    }
+  }
+
+  /// Takes note of whether the store is away; returns whether that is news.
+  func noteReachability(_ isDown: Bool) -> Bool {
+    locked.withLock { state in
+      defer { state.isDown = isDown }
+      return state.isDown != isDown
+    }
+  }
 
   /// The mount began without its store.
   func noteOffline() { locked.withLock { $0.isOffline = true } }

@@ -34,6 +34,7 @@ struct DaemonReadiness: ~Copyable, Sendable {
   /// Call it on a thread that no FUSE reply depends on: mount(8) looks at the mountpoint.
   consuming func ready() {
     if makesTableEntry { UserMountTable.add(mountpoint: mountpoint) }
+    ServiceManager().ready("mounted at \(mountpoint)")
     guard let pipe else { return }
     LogSetup.leaveTerminal(cacheDirectory: cacheDirectory)
     pipe.write("ready\n")

@@ -14,6 +14,8 @@ enum LogSetup {
     case journal
     /// syslog(3).
     case syslog
+    /// One JSON object a line; `isSyslog` says where.
+    case json(isSyslog: Bool)
   }
 
   struct State: Sendable {
@@ -23,6 +25,8 @@ enum LogSetup {
     var descriptor = STDERR_FILENO
     /// The file of `-o log=`.
     var file: String?
+    /// What was said again and again.
+    var limiter = LogLimiter()
   }
 
   static let state = Mutex(State())
@@ -36,7 +40,11 @@ enum LogSetup {
     let level = name.flatMap { Logger.Level(rawValue: $0.lowercased()) }
     state.withLock { state in
       state.level = level ?? .info
-      state.format = isJournal(environment["JOURNAL_STREAM"]) ? .journal : .plain
+      switch configuration.options.logFormat {
+      case .auto: state.format = isJournal(environment["JOURNAL_STREAM"]) ? .journal : .plain
+      case .plain: state.format = .plain
+      case .json: state.format = .json(isSyslog: false)
+      }
     }
     LoggingSystem.bootstrap { label in StderrLogHandler(label: label) }
     if let file = configuration.options.logFile { try open(file) }
@@ -65,7 +73,11 @@ enum LogSetup {
     }
     let descriptor: Int32? = state.withLock { state in
       guard state.file == nil else { return state.descriptor }
-      state.format = .syslog
+      if case .json = state.format {
+        state.format = .json(isSyslog: true)
+      } else {
+        state.format = .syslog
+      }
       return nil
     }
     DaemonStarter.releaseStandardError(to: descriptor)
@@ -86,7 +98,7 @@ enum LogSetup {
       throw ControlError(.system, "cannot open the log file \(file): \(text)")
     }
     state.withLock { state in
-      state.format = .plain
+      if case .json = state.format {} else { state.format = .plain }
       state.file = file
       if state.descriptor == STDERR_FILENO {
         state.descriptor = number

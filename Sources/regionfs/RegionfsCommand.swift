@@ -42,6 +42,7 @@ struct RegionfsCommand: ParsableCommand {
       MountCommand.self, UmountCommand.self, SyncCommand.self, TakeoverCommand.self,
       RecoverCommand.self, ListCommand.self, CreateCommand.self, InfoCommand.self,
       CopyCommand.self, FsckCommand.self, DoctorCommand.self, ConfigCommand.self,
+      LogLevelCommand.self,
     ],
     // `mount -t fuse.regionfs` without our helper runs `regionfs STORE MOUNTPOINT -o …`.
     defaultSubcommand: MountCommand.self)

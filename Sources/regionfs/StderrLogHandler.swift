@@ -21,28 +21,45 @@ struct StderrLogHandler: LogHandler {
     set { metadata[key] = newValue }
   }
 
-  func log(event: LogEvent) {
-    var text = HumanText.printable(event.message.description)
-    if let error = event.error { text += ": " + HumanText.printable("\(error)") }
-    let all = metadata.merging(metadataProvider?.get() ?? [:]) { $1 }
-      .merging(event.metadata ?? [:]) { $1 }
-    for (key, value) in all.sorted(by: { $0.key < $1.key }) {
-      text += " \(key)=\(HumanText.printable(value.description))"
-    }
-    let priority = Self.priority(event.level)
+  func log(event: Logging.LogEvent) {
     let (format, descriptor) = LogSetup.state.withLock { ($0.format, $0.descriptor) }
+    guard let line = line(event) else { return }
+    let priority = Self.priority(event.level)
     switch format {
-    case .journal: ProgressDisplay.write("<\(priority)>\(label): \(text)\n", to: descriptor)
-    case .plain:
-      let now = HumanText.timestamp(unixSeconds: HumanText.nowUnixSeconds)
-      let line = "\(now) \(event.level) \(label): \(text)\n"
-      ProgressDisplay.write(line, to: descriptor)
-    case .syslog:
-      let line = "regionfs[\(getpid())] \(label): \(text)"
-      // SAFETY: the format takes one C string, which lives through the call.
-      unsafe line.withCString { line in
-        unsafe withVaList([line]) { unsafe vsyslog(LOG_DAEMON | priority, "%s", $0) }
-      }
+    case .journal: write("<\(priority)>\(label): \(line.text)", to: descriptor)
+    case .plain: write(line.plain, to: descriptor)
+    case .json(isSyslog: false): write(line.json, to: descriptor)
+    case .json(isSyslog: true): tellSyslog(line.json, priority)
+    case .syslog: tellSyslog("\(label): \(line.text)", priority)
+    }
+  }
+
+  /// What is to be written of an event; nil: nothing, for it was said too often.
+  private func line(_ event: Logging.LogEvent) -> RegionControl.LogEvent? {
+    var text = event.message.description
+    if let error = event.error { text += ": \(error)" }
+    let now = HumanText.nowUnixSeconds
+    if event.level >= .warning {
+      let left = LogSetup.state.withLock { $0.limiter.admit(text, now: now) }
+      guard let left else { return nil }
+      if left > 0 { text += " (\(left) more like this were left out)" }
+    }
+    let fields = metadata.merging(metadataProvider?.get() ?? [:]) { $1 }
+      .merging(event.metadata ?? [:]) { $1 }
+    return RegionControl.LogEvent(
+      unixSeconds: now, level: event.level.rawValue, label: label, message: text,
+      fields: fields.mapValues(\.description))
+  }
+
+  private func write(_ line: String, to descriptor: Int32) {
+    ProgressDisplay.write(line + "\n", to: descriptor)
+  }
+
+  private func tellSyslog(_ text: String, _ priority: Int32) {
+    let line = "regionfs[\(getpid())] \(text)"
+    // SAFETY: the format takes one C string, which lives through the call.
+    unsafe line.withCString { line in
+      unsafe withVaList([line]) { unsafe vsyslog(LOG_DAEMON | priority, "%s", $0) }
     }
   }
 

@@ -34,6 +34,9 @@ public struct RegionSnapshot: Sendable {
   public var parked: UInt64
   /// How long the oldest of them has been waiting; nil when none does.
   public var oldestParked: Duration?
+  /// How long reads that missed had to wait, since the file was opened: what half of them, and what
+  /// 99 of 100, did not exceed; nil when there was none.
+  public var waits: (median: Duration, p99: Duration)?
   /// Pulls that failed for good, since the file was opened.
   public var errors: UInt64
   /// The last of those errors, in one line.
@@ -135,6 +138,7 @@ extension Region {
         hits: hits.load(ordering: .relaxed), misses: misses.load(ordering: .relaxed),
         parked: UInt64(state.machine.parkedCount),
         oldestParked: state.parkedSince.values.min().map { now.since($0) },
+        waits: waits.quantiles([0.5, 0.99]).map { ($0[0], $0[1]) },
         errors: failures.load(ordering: .relaxed),
         lastError: state.lastError)
     }

@@ -59,6 +59,8 @@ public final class Region: Sendable {
   let misses = Atomic<UInt64>(0)
   let failures = Atomic<UInt64>(0)
   let bytesPulled = Atomic<UInt64>(0)
+  /// How long the reads that had to look further took until their bytes were here.
+  let waits = LatencyHistogram()
   let chunksPresent = Atomic<Int>(0)
 
   init(
@@ -207,8 +209,8 @@ public final class Region: Sendable {
   public func demand(
     _ bytes: Range<UInt64>, counts: Bool = true, _ completion: @escaping @Sendable (Parked) -> Void
   ) -> Ticket {
-    if counts { misses.add(1, ordering: .relaxed) }
     let now = engine.clock.now
+    let completion = counts ? counted(completion, since: now) : completion
     let (ticket, work) = state.withLock { state -> (Ticket, Work) in
       let ticket = state.nextTicket
       state.nextTicket += 1
@@ -224,6 +226,17 @@ public final class Region: Sendable {
     }
     perform(work)
     return ticket
+  }
+
+  /// Counts a read that missed, now and when it is answered.
+  private func counted(
+    _ completion: @escaping @Sendable (Parked) -> Void, since start: MonotonicTime
+  ) -> @Sendable (Parked) -> Void {
+    misses.add(1, ordering: .relaxed)
+    return { [self] outcome in
+      if case .ready = outcome { waits.note(engine.clock.now.since(start)) }
+      completion(outcome)
+    }
   }
 
   /// What is to be done once the lock was given back.
