@@ -217,7 +217,8 @@ final class Daemon: Sendable {
   /// The first signal unmounts, the second gives up waiting for the store: changes stay in the cache.
   private func handleSignals(_ mounted: Mounted) {
     do throws(ControlError) {
-      try SignalWaiter.start { [self] _ in
+      try SignalWaiter.start { [self] signal in
+        if signal == SIGHUP, reopenLog() { return }
         if progress.state == .running {
           service.stopping("unmounting")
           unmount(mounted)
@@ -228,6 +229,16 @@ final class Daemon: Sendable {
       }
     } catch {
       engine.log(.error, "signals are not handled: \(error)")
+    }
+  }
+
+  /// SIGHUP asks a daemon for a fresh log file; to one at a terminal it means that this has gone.
+  private func reopenLog() -> Bool {
+    do throws(ControlError) {
+      return try LogSetup.reopen() || !configuration.foreground
+    } catch {
+      engine.log(.error, "\(error)")
+      return true
     }
   }
 

@@ -83,11 +83,13 @@ enum LogSetup {
     DaemonStarter.releaseStandardError(to: descriptor)
   }
 
-  /// Opens the log file again, after a rotation moved it away (for SIGHUP); nothing without one.
+  /// Opens the log file again, after a rotation moved it away (for SIGHUP); false without one.
   ///
   /// - Throws: `ControlError`; the old file is then still in use.
-  static func reopen() throws(ControlError) {
-    if let file = state.withLock({ $0.file }) { try open(file) }
+  static func reopen() throws(ControlError) -> Bool {
+    guard let file = state.withLock({ $0.file }) else { return false }
+    try open(file)
+    return true
   }
 
   private static func open(_ file: String) throws(ControlError) {

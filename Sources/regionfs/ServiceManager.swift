@@ -39,14 +39,14 @@ struct ServiceManager: Sendable {
     // SAFETY: the path is shorter than the field, a local.
     unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path) }
     let length = socklen_t(MemoryLayout<sa_family_t>.size + path.count)
-    let number = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    let number = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     guard number >= 0 else { return }
     defer { close(number) }
     let message = Array(lines.joined(separator: "\n").utf8)
     // SAFETY: both are read during the call only.
     _ = unsafe withUnsafePointer(to: &address) { pointer in
       unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
-        unsafe sendto(number, message, message.count, MSG_NOSIGNAL, pointer, length)
+        unsafe sendto(number, message, message.count, Int32(MSG_NOSIGNAL), pointer, length)
       }
     }
   }

@@ -43,7 +43,7 @@ import Testing
   @Test func installPutsThemWhereTheShellsLook() throws {
     let text = try ChildProcess.check(["cat", root + "/scripts/install"]).output
     for place in [
-      "share/bash-completion/completions", "share/zsh/site-functions",
+      "share/bash-completion/completions", "share/zsh/${ZSH_PLACE:-site-functions}",
       "share/fish/vendor_completions.d",
     ] {
       #expect(text.contains(place), "\(place)")
