@@ -3,7 +3,7 @@ import RegionTesting
 import Testing
 
 /// What `scripts/install` and `scripts/package` make, with the programs that the tests run. Release
-/// builds, which take minutes, are checked by `scripts/check-package`.
+/// builds, which take minutes, are what `scripts/package --check` makes and runs.
 @Suite(.serialized) struct PackageTests {
   /// The built package's path.
   static func build(in scratch: Scratch) throws -> String {
