@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Seeded random operations on FILE and on a model in memory; every answer must agree.
 
-usage: random_operations.py FILE [--seed S] [--operations N] [--size BYTES] [--model OUT]
+usage: random_operations.py FILE [--seed S] [--operations N] [--size BYTES] [--model OUT] [--resume MODEL]
        random_operations.py FILE --verify MODEL
 Operations: read, write, append, mapped read, mapped write, msync, fsync, truncate, punch hole,
 zero range, reopen, SEEK_DATA/SEEK_HOLE. With --model the final content is kept there (on another
-file system), to be verified later, such as after a remount.
+file system), to be verified later, such as after a remount; --resume goes on from there.
 """
 import argparse
+import collections
 import errno
 import mmap
 import os
@@ -20,18 +21,19 @@ PAGE = 4096
 
 
 class Exerciser:
-    def __init__(self, path, seed, limit):
+    def __init__(self, path, seed, limit, model=None):
         self.path = path
         self.random = random.Random(seed)
         self.limit = limit
-        self.model = bytearray()
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        self.model = bytearray(model or b"")
+        self.descriptor = os.open(path, os.O_RDWR | (os.O_CREAT | os.O_TRUNC if model is None else 0))
         self.mapping = None
-        self.log = []
+        self.done = 0
+        self.log = collections.deque(maxlen=25)
 
     def fail(self, text):
-        print("\n".join(self.log[-25:]), file=sys.stderr)
-        sys.exit(f"operation {len(self.log)}: {text}")
+        print("\n".join(self.log), file=sys.stderr)
+        sys.exit(f"operation {self.done}: {text}")
 
     def range(self, inside=True):
         top = len(self.model) if inside else self.limit
@@ -183,7 +185,8 @@ class Exerciser:
         ]
         for _ in range(count):
             action = self.random.choices([a for a, _ in actions], [w for _, w in actions])[0]
-            self.log.append(f"{len(self.log)} {action.__name__} size {len(self.model)}")
+            self.log.append(f"{self.done} {action.__name__} size {len(self.model)}")
+            self.done += 1
             action()
         self.log.append("final comparison")
         self.compare(os.pread(self.descriptor, self.limit * 2, 0), 0, len(self.model), "final read")
@@ -207,12 +210,19 @@ if __name__ == "__main__":
     parser.add_argument("--operations", type=int, default=2000)
     parser.add_argument("--size", type=int, default=4 << 20)
     parser.add_argument("--model")
+    parser.add_argument("--resume")
     parser.add_argument("--verify")
     arguments = parser.parse_args()
     if arguments.verify:
         verify(arguments.file, arguments.verify)
     else:
-        exerciser = Exerciser(arguments.file, arguments.seed, arguments.size)
+        model = None
+        if arguments.resume:
+            with open(arguments.resume, "rb") as file:
+                model = file.read()
+        exerciser = Exerciser(arguments.file, arguments.seed, arguments.size, model)
+        if model is not None:
+            exerciser.check_size()
         exerciser.run(arguments.operations)
         if arguments.model:
             with open(arguments.model, "wb") as file:
