@@ -70,8 +70,8 @@ let package = Package(
     .executableTarget(
       name: "regionfs",
       dependencies: [
-        "RegionCore", "FuseKit", "S3Store", "DirectoryStore", "RegionFilesystem", "RegionControl",
-        "RegionOptions", "RegionConfig", arguments, logging, system,
+        "CLinux", "RegionCore", "FuseKit", "S3Store", "DirectoryStore", "RegionFilesystem",
+        "RegionControl", "RegionOptions", "RegionConfig", arguments, logging, system,
       ], swiftSettings: settings),
     .executableTarget(
       name: "regionfs-stat", dependencies: ["RegionControl", "RegionView", arguments],

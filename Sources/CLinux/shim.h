@@ -47,3 +47,9 @@ static inline int linux_leave_descriptors(unsigned int first) {
   const unsigned int close_range_unshare = 2;
   return (int)syscall(SYS_close_range, first, ~0U, close_range_unshare);
 }
+
+/// prctl(2), PR_SET_DUMPABLE.
+static inline int linux_set_dumpable(int dumpable) {
+  const int pr_set_dumpable = 4;
+  return (int)syscall(SYS_prctl, pr_set_dumpable, dumpable, 0, 0, 0);
+}

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CLinux
 import Glibc
 import RegionControl
 
@@ -50,6 +51,9 @@ struct RegionfsCommand: ParsableCommand {
   static func main() {
     // A closed pipe is an error that write(2) reports, not a reason to die half-way.
     _ = signal(SIGPIPE, SIG_IGN)
+    // Credentials are in memory: no core dump has them, and no other process of the user reads them
+    // there. Only an unknown prctl(2) operation could fail.
+    _ = linux_set_dumpable(0)
     do {
       var command = try parseAsRoot()
       try command.run()

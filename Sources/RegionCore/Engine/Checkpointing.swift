@@ -104,7 +104,8 @@ extension Group {
       return
     }
     // Who lost a claim may still save what it had not committed, on top of the map of its time.
-    for entry in due where entry.object.epoch > fenced {
+    // And a file that was removed may still be open here, with its map in an old checkpoint.
+    for entry in due where entry.object.epoch > fenced && !map.refers(to: entry) {
       let key = entry.isSegment ? objects.segmentKey(entry.object) : objects.mapKey(entry.object)
       do throws(StoreError) {
         try await engine.store.delete(key)

@@ -94,6 +94,12 @@ public final class RemoteMap: Sendable {
     }
   }
 
+  /// Whether a page of the map lies in the object.
+  func refers(to entry: Root.PendingDeletion) -> Bool {
+    guard !entry.isSegment else { return false }
+    return state.withLock { state in state.index.values.contains { $0.object == entry.object } }
+  }
+
   /// Drops all that is known of a file.
   func forget(_ file: FileID) { state.withLock { Self.forget(file, in: &$0) } }
 
