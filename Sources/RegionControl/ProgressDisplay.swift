@@ -1,16 +1,22 @@
 import Glibc
 
-/// Shows how a wait goes on, on stderr: nothing if it is over within a second; one line that is
-/// redrawn on a terminal; a line every five seconds elsewhere.
+/// Shows how a wait goes on, on stderr: nothing if it is over within its patience, a second unless
+/// told; one line that is redrawn on a terminal; a line every five seconds elsewhere.
 public struct ProgressDisplay {
   private let start = ContinuousClock.now
   private let isTerminal: Bool
   private var lastShown: ContinuousClock.Instant?
   private var drawn = false
 
+  private let patience: Duration
+
   /// A display that has shown nothing yet.
-  public init() {
+  ///
+  /// - Parameter isShy: where there is no terminal it says nothing for the first five seconds: nobody is
+  ///   looking, and what comes first is often an error.
+  public init(isShy: Bool = false) {
     isTerminal = isatty(STDERR_FILENO) == 1
+    patience = isShy && !isTerminal ? .seconds(5) : .seconds(1)
   }
 
   /// How long it has been shown for.
@@ -19,7 +25,7 @@ public struct ProgressDisplay {
   /// Takes note of a new state of things and shows it when it is time to.
   public mutating func update(_ text: @autoclosure () -> String) {
     let now = ContinuousClock.now
-    guard start.duration(to: now) > .seconds(1) else { return }
+    guard start.duration(to: now) > patience else { return }
     let pause: Duration = isTerminal ? .milliseconds(200) : .seconds(5)
     if let lastShown, lastShown.duration(to: now) < pause { return }
     lastShown = now

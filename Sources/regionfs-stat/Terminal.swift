@@ -46,9 +46,10 @@ enum Terminal {
     let hasKeys = unsafe tcgetattr(STDIN_FILENO, &saved) == 0
     if unsafe leaveBytes == nil {
       // A handler must not allocate, so what it writes is prepared. Never freed.
-      unsafe leaveBytes = .allocate(capacity: leaveText.count)
+      let bytes = UnsafeMutablePointer<UInt8>.allocate(capacity: leaveText.count)
       // SAFETY: just allocated for as many.
-      for (at, byte) in leaveText.enumerated() { unsafe (leaveBytes! + at).initialize(to: byte) }
+      for (at, byte) in leaveText.enumerated() { unsafe (bytes + at).initialize(to: byte) }
+      unsafe leaveBytes = bytes
     }
     unsafe isEntered = 1
     for number in deadly { _ = signal(number) { Terminal.restoreAndEnd($0) } }

@@ -78,10 +78,12 @@ final class BlockingResult<Value: Sendable>: Sendable {
 
   func set(_ new: Value) { value.withLock { $0 = new } }
 
-  /// Waits; only for threads outside of the engine, and not often (it polls).
-  func wait() -> Value {
+  /// Waits; only for threads outside of the engine, and not often (it polls). Calls `meanwhile` now and
+  /// then.
+  func wait(meanwhile: () -> Void = {}) -> Value {
     while true {
       if let done = value.withLock({ $0 }) { return done }
+      meanwhile()
       usleep(2_000)
     }
   }

@@ -49,7 +49,12 @@ enum DaemonStarter {
 
   private static func outcome(of child: pid_t, readiness: Int32) -> Int32 {
     var text: [UInt8] = []
+    var display = ProgressDisplay(isShy: true)
+    defer { display.finish() }
     while true {
+      display.update(
+        "regionfs: waiting for the mount to answer, for "
+          + HumanText.seconds(display.elapsed / .seconds(1)))
       if let signal = SignalWaiter.pending() {
         kill(child, SIGTERM)
         return 128 + signal
@@ -63,6 +68,7 @@ enum DaemonStarter {
       if count > 0, text.count < 65_536 { text += part[..<count] }
       if text.contains(UInt8(ascii: "\n")) || count == 0 { break }
     }
+    display.finish()
     let line = String(decoding: text.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
     if line == "ready" { return 0 }
     if line.hasPrefix("failed ") {

@@ -96,7 +96,7 @@ struct CopyCommand: ParsableCommand {
     } else {
       let session = try StoreSession(configuration, readOnly: true, purpose: "regionfs cp")
       let job = CopyOut(path: path, target: target, recursive: recursive, force: force)
-      result = try session.run { session in
+      result = try session.run(showsTraffic: false) { session in
         await outcome { () async throws(CommandError) in try await job.run(session, progress) }
       }
     }

@@ -46,7 +46,7 @@ struct CopyIn: Sendable {
       configuration, readOnly: false, purpose: "regionfs cp", writer: state?.writer ?? .random())
     let job = self
     let resumed = state?.group
-    return try session.run { session in
+    return try session.run(showsTraffic: false) { session in
       await outcome { () async throws(CommandError) in
         try await job.copy(top, session, resumed, state, progress)
       }

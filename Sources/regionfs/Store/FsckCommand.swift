@@ -142,7 +142,7 @@ struct FsckCommand: ParsableCommand {
     let session = try common.open(
       store, readOnly: !repair, patience: "30s", purpose: "regionfs fsck")
     let (chosen, command) = (wanted, self)
-    return try session.run { session in
+    return try session.run(showsTraffic: false) { session in
       await outcome { () async throws(CommandError) in
         if command.repair { try await session.checkConditionalWrites() }
         return try await command.check(session, chosen)

@@ -44,18 +44,32 @@ struct StoreSession: Sendable {
     catalogue = GroupCatalogue(engine: engine)
   }
 
-  /// Runs a body on the engine's threads and waits for it.
+  /// Runs a body on the engine's threads and waits for it; if it takes long, stderr shows what comes
+  /// and goes, unless the body has a better way to say how far it is.
   ///
   /// - Throws: `ExitCode` after one line on stderr.
   func run<Value: Sendable>(
+    showsTraffic: Bool = true,
     _ body: @escaping @Sendable (StoreSession) async -> Result<Value, CommandError>
   ) throws(ExitCode) -> Value {
     let result = BlockingResult<Result<Value, CommandError>>()
     engine.executor.spawn { result.set(await body(self)) }
-    switch result.wait() {
+    var display = ProgressDisplay(isShy: true)
+    let outcome = result.wait { if showsTraffic { display.update(traffic) } }
+    display.finish()
+    switch outcome {
     case .success(let value): return value
     case .failure(let error): throw fail(HumanText.printable(error.text), code: error.code)
     }
+  }
+
+  /// What went over the wire so far, in words.
+  private var traffic: String {
+    let counts = stack.meter.snapshot()
+    var text = "regionfs: \(counts.requests) requests to \(configuration.store)"
+    if counts.get.bytes > 0 { text += ", \(HumanText.bytes(counts.get.bytes)) received" }
+    if counts.put.bytes > 0 { text += ", \(HumanText.bytes(counts.put.bytes)) sent" }
+    return stack.health.isDown ? text + "; it does not answer" : text
   }
 
   /// Refuses a store that ignores conditional writes, as a writable mount does.
