@@ -52,9 +52,8 @@ enum DaemonStarter {
     var display = ProgressDisplay(isShy: true)
     defer { display.finish() }
     while true {
-      display.update(
-        "regionfs: waiting for the mount to answer, for "
-          + HumanText.seconds(display.elapsed / .seconds(1)))
+      let elapsed = HumanText.seconds(display.elapsed / .seconds(1))
+      display.update("regionfs: waiting for the mount to answer, for \(elapsed)")
       if let signal = SignalWaiter.pending() {
         kill(child, SIGTERM)
         return 128 + signal
