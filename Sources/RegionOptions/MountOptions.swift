@@ -70,6 +70,10 @@ public struct MountOptions: Equatable, Sendable {
   public var chunkBytes: UInt64 = 256 << 10
   /// Most bytes of uncommitted changes kept locally: 64 MiB ... 64 TiB.
   public var logLimitBytes: UInt64 = 1 << 30
+  /// Most bytes a second from the store: 64 KiB ... 64 TiB; nil: no limit.
+  public var downloadLimitBytes: UInt64?
+  /// Most bytes a second to the store: 64 KiB ... 64 TiB; nil: no limit.
+  public var uploadLimitBytes: UInt64?
   /// Longest wait of a fault for the store before it fails: 1 s ... 1 h.
   public var faultTimeout = Duration.seconds(30)
   /// How often groups with open files are looked at for others' commits: 100 ms ... 1 h; 0: at open.

@@ -91,6 +91,22 @@ public enum OptionTable {
       options.logLimitBytes = bytes
       return true
     },
+    .init(
+      "download_limit", value: "64k...64t a second", default: "no limit",
+      "most bytes a second from the store, on average; pulls that nobody waits for yield first"
+    ) { options, text, _ in
+      guard let bytes = transferLimit(text) else { return false }
+      options.downloadLimitBytes = bytes
+      return true
+    },
+    .init(
+      "upload_limit", value: "64k...64t a second", default: "no limit",
+      "most bytes a second to the store, on average"
+    ) { options, text, _ in
+      guard let bytes = transferLimit(text) else { return false }
+      options.uploadLimitBytes = bytes
+      return true
+    },
     .init("push_interval", value: "100ms...1h", default: "5s", "longest time a change stays local")
     {
       options, text, _ in
@@ -229,6 +245,10 @@ public enum OptionTable {
   /// Every name that the nearest one is sought among.
   static let knownNames: [String] =
     all.map(\.name) + kernelFlagPairs.flatMap { [$0.0, $0.1] } + ignoredWords.sorted()
+
+  private static func transferLimit(_ text: String) -> UInt64? {
+    Quantities.bytes(text).flatMap { (64 << 10...64 << 40).contains($0) ? $0 : nil }
+  }
 
   private static func identifier(_ text: String) -> UInt32? {
     // (uid_t)-1 means "leave as is" in chown(2) and is no user.

@@ -15,6 +15,7 @@ extension Daemon {
     settings.logLimit = options.logLimitBytes
     settings.faultTimeout = options.faultTimeout
     settings.followInterval = options.followInterval
+    settings.downloadLimit = options.downloadLimitBytes
     settings.isReadOnly = options.readOnly
     settings.takeover = options.takeover
     settings.geometry = Geometry(chunkSize: options.chunkBytes) ?? .standard

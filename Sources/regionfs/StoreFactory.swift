@@ -3,7 +3,8 @@ import RegionCore
 import RegionOptions
 import S3Store
 
-/// The store stack of a mount: `Metered(Retrying(Verifying(backend)))`.
+/// The store stack of a mount: `Retrying(Hedging(Limited(Metered(Verifying(backend)))))`, hedging only
+/// where requests end as soon as they are cancelled, limited only where options say so.
 struct StoreStack {
   /// What the engine uses.
   let store: any ObjectStore
@@ -49,7 +50,19 @@ struct StoreStack {
     let policy = RetryPolicy(
       attempts: 1000, base: .milliseconds(100), longestWait: .seconds(3),
       timeLimit: configuration.options.faultTimeout)
-    store = RetryingStore(meter, policy: policy)
+    store = RetryingStore(
+      Self.paced(meter, configuration.options, hedging: s3 != nil), policy: policy)
+  }
+
+  private static func paced(
+    _ meter: MeteredStore, _ options: MountOptions, hedging: Bool
+  ) -> any ObjectStore {
+    var store: any ObjectStore = meter
+    if options.downloadLimitBytes != nil || options.uploadLimitBytes != nil {
+      store = LimitedStore(
+        store, download: options.downloadLimitBytes, upload: options.uploadLimitBytes)
+    }
+    return hedging ? HedgingStore(store) : store
   }
 
   private static func openS3(_ configuration: MountConfiguration) throws(StackError) -> S3Store {

@@ -25,6 +25,7 @@ import Testing
     #expect(options.pushInterval == .seconds(5))
     #expect(options.logLimitBytes == 1 << 30)
     #expect(options.faultTimeout == .seconds(30))
+    #expect(options.downloadLimitBytes == nil && options.uploadLimitBytes == nil)
     #expect(options.pull == .auto)
     #expect(options.sync == .local)
     #expect(!options.readOnly)
@@ -44,6 +45,7 @@ import Testing
     let options = try parse(
       "cache_dir=cache,endpoint=http://127.0.0.1:9000,region=eu-1,profile=p,path_style,ca=../ca.pem",
       "push_interval=500ms,pull=background,sync=remote,chunk_size=1MiB,log_limit=64m",
+      "download_limit=10m,upload_limit=512k",
       "fault_timeout=1m,ro,allow_other,uid=5,gid=6,umask=027,unsafe_no_cas,log=/l,log_level=debug")
     #expect(options.cacheDirectory == "/home/u/work/cache")
     #expect(options.endpoint == "http://127.0.0.1:9000")
@@ -57,6 +59,7 @@ import Testing
     #expect(options.chunkBytes == 1 << 20)
     #expect(options.logLimitBytes == 64 << 20)
     #expect(options.faultTimeout == .seconds(60))
+    #expect(options.downloadLimitBytes == 10 << 20 && options.uploadLimitBytes == 512 << 10)
     #expect(options.readOnly && options.allowOther && options.unsafeNoCAS)
     #expect(options.uid == 5 && options.gid == 6 && options.umask == 0o27)
     #expect(options.logFile == "/l" && options.logLevel == .debug)

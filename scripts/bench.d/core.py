@@ -320,7 +320,7 @@ def table(lines):
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows)
 
 
-def save(bench, arguments):
+def save(bench, arguments, verb="core"):
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     result = {
         "when": datetime.datetime.now(datetime.timezone.utc).isoformat(),
@@ -328,7 +328,7 @@ def save(bench, arguments):
         "processors": os.cpu_count(), "quick": arguments.quick, "rounds": arguments.rounds,
         "lines": bench.lines, "samples": bench.samples,
     }
-    path = f"{arguments.results}/core-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    path = f"{arguments.results}/{verb}-{time.strftime('%Y%m%d-%H%M%S')}.json"
     with open(path, "w") as file:
         json.dump(result, file, indent=1)
     return path

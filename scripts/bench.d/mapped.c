@@ -4,6 +4,8 @@
 // mapped random FILE COUNT SEED [readaround]
 //                                    fault COUNT random pages, each once; MADV_RANDOM unless
 //                                    "readaround"
+// mapped faults FILE COUNT SEED      the same, MADV_RANDOM, and print when each began (seconds of
+//                                    CLOCK_MONOTONIC) and how many microseconds it took
 // mapped dirty FILE COUNT SEED [SPAN] store to COUNT random pages (of the first SPAN bytes), then
 //                                    msync
 // mapped check FILE COUNT SEED       do the pages that `dirty` stored to hold that? Fails if not
@@ -140,6 +142,21 @@ static int random_faults(const char *path, size_t count, uint64_t seed, int read
   return 0;
 }
 
+static int faults(const char *path, size_t count, uint64_t seed) {
+  struct mapping m = map(path, 0, 0);
+  size_t *chosen = choose(m.length / PAGE, count, seed);
+  uint64_t sum = 0;
+  if (madvise(m.base, m.length, MADV_RANDOM) != 0) fail("madvise");
+  printf("{\"faults\":[");
+  for (size_t i = 0; i < count; i++) {
+    double before = now();
+    sum += *(volatile uint64_t *)(m.base + chosen[i] * PAGE);
+    printf("%s[%.6f,%.1f]", i ? "," : "", before, (now() - before) * 1e6);
+  }
+  printf("],\"sum\":%llu}\n", (unsigned long long)sum);
+  return 0;
+}
+
 static int dirty(const char *path, size_t count, uint64_t seed, size_t span) {
   struct mapping m = map(path, 1, 0);
   if (span == 0 || span > m.length) span = m.length;
@@ -220,6 +237,9 @@ int main(int count, char **words) {
   if (count == 3 && !strcmp(words[1], "seq")) return sequential(words[2]);
   if (count >= 5 && !strcmp(words[1], "random")) {
     return random_faults(words[2], strtoul(words[3], 0, 10), strtoul(words[4], 0, 10), count > 5);
+  }
+  if (count == 5 && !strcmp(words[1], "faults")) {
+    return faults(words[2], strtoul(words[3], 0, 10), strtoul(words[4], 0, 10));
   }
   if (count >= 5 && !strcmp(words[1], "dirty")) {
     return dirty(words[2], strtoul(words[3], 0, 10), strtoul(words[4], 0, 10),

@@ -29,11 +29,9 @@ struct BackgroundPull: Sendable {
 }
 
 extension Region {
-  /// Transfers of one region's background pull at a time. Enough to fill the pipe at 60 ms and
-  /// 500 MB/s; always behind demand in the transfer queue.
-  static let backgroundWorkers = 16
-  /// Bytes of one background transfer, where chunks lie together: 16 of them are in memory at a time.
-  static let backgroundBatch: UInt64 = 4 << 20
+  /// Tasks of one region's background pull. How many of them transfer at a time, and how much each,
+  /// `BulkTransfers` decides.
+  static let backgroundWorkers = TransferWindow.transferLimit
   /// Misses after which `auto` pulls the whole region: waiting a round trip for each loses to
   /// downloading everything.
   static let autoMisses = 4
@@ -78,10 +76,11 @@ extension Region {
     return size / 2 <= free / 4
   }
 
-  /// The next chunks for a background worker: neighbours that are absent, now counted as being
-  /// pulled. Nil when nothing is left.
-  func nextBackgroundBatch() -> [ChunkIndex]? {
-    let limit = max(1, Self.backgroundBatch >> geometry.chunkShift)
+  /// The next chunks for a background worker: neighbours of about so many bytes that are absent, now
+  /// counted as being pulled. Nil when nothing is left.
+  func nextBackgroundBatch(bytes: UInt64) -> [ChunkIndex]? {
+    let limit = max(1, bytes >> geometry.chunkShift)
+    let transfer = PullMachine.Bulk(isReadAhead: false, began: engine.clock.now)
     return state.withLock { state -> [ChunkIndex]? in
       guard !state.isClosed else { return nil }
       var batch: [ChunkIndex] = []
@@ -89,7 +88,7 @@ extension Region {
         guard let next = nextWanted(from: state.background.cursor) else { break }
         if let last = batch.last, next != last + 1 || next % limit == 0 { break }
         state.background.cursor = next + 1
-        if takeForPrefetch(next, &state) {
+        if takeForPrefetch(next, as: transfer, &state) {
           batch.append(next)
         } else if !batch.isEmpty {
           break

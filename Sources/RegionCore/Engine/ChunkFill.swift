@@ -3,6 +3,7 @@ struct ChunkFill {
   let region: Region
   let plan: FetchPlan
   let buffers: [PooledBuffer]
+  let lane: PullLane
 
   private var geometry: Geometry { region.geometry }
   private var engine: EngineContext { region.engine }
@@ -18,8 +19,8 @@ struct ChunkFill {
   func run(_ chunks: [ChunkIndex], keep: Bool) {
     var runs: [Run] = []
     for chunk in chunks {
-      guard let gaps = region.beginFill(chunk) else {
-        region.endPull(chunk, error: nil)
+      guard let gaps = region.beginFill(chunk, lane) else {
+        region.endPull(chunk, lane, error: nil)
         continue
       }
       guard keep, gaps == [0..<Int(geometry.pagesPerChunk)], let piece = wholePiece(chunk) else {
@@ -59,13 +60,13 @@ struct ChunkFill {
       for (index, chunk) in run.chunks.enumerated() {
         let bytes = HotChunks.Bytes(
           buffer: buffer, offset: run.offset + index * size, count: size)
-        region.endFill(chunk, filled: true, kept: isKept ? bytes : nil)
+        region.endFill(chunk, lane, filled: true, kept: isKept ? bytes : nil)
       }
     } catch {
       engine.log(.error, "cannot keep pulled bytes: \(error)")
       for chunk in run.chunks {
         emptyAgain(chunk, [0..<Int(geometry.pagesPerChunk)])
-        region.endFill(chunk, filled: false)
+        region.endFill(chunk, lane, filled: false)
       }
     }
   }
@@ -86,11 +87,11 @@ struct ChunkFill {
             at: pages.lowerBound << Geometry.pageShift)
         }
       }
-      region.endFill(chunk, filled: true)
+      region.endFill(chunk, lane, filled: true)
     } catch {
       engine.log(.error, "cannot keep pulled bytes: \(error)")
       emptyAgain(chunk, gaps)
-      region.endFill(chunk, filled: false)
+      region.endFill(chunk, lane, filled: false)
     }
   }
 

@@ -41,6 +41,9 @@ public struct EngineSettings: Sendable {
   public var patience = Duration.seconds(3)
   /// How long a read of an absent chunk waits for the store before it fails.
   public var faultTimeout = Duration.seconds(30)
+  /// Most bytes a second from the store; nil: no limit. The store stack keeps to it; the engine only
+  /// asks for less at a time, so that a fault has not long to wait behind what others took.
+  public var downloadLimit: UInt64?
   /// How often a group with open files is looked at for other writers' commits; zero: only at open.
   public var followInterval = Duration.seconds(1)
   /// No change is accepted.
@@ -60,6 +63,9 @@ public struct EngineSettings: Sendable {
   var commitBytes = Limits.segmentTarget * (Limits.commitSegments - 2)
   /// How long a dropped object stays in the store.
   public var collectionGrace = Duration.seconds(3600)
+
+  /// Most bytes of one bulk transfer: a quarter of a second of the download limit.
+  var bulkLimit: UInt64 { downloadLimit.map { $0 / 4 } ?? .max }
 
   /// The defaults.
   public init() {}
@@ -85,6 +91,10 @@ public final class EngineContext: Sendable {
   public let buffers = BufferPool(limit: 96 << 20)
   /// Pulled chunks that are soon read, still in their transfer buffers.
   let hotChunks = HotChunks(limit: 64 << 20)
+  /// Says when bulk transfers begin.
+  public let bulk: BulkTransfers
+  /// How long pulls take.
+  let pace = Lock(PullPace())
   /// Direct writes under way, of all regions.
   let directWrites = Atomic<Int>(0)
   /// Errors since the start, for `regionfs-stat`.
@@ -106,6 +116,7 @@ public final class EngineContext: Sendable {
   ) {
     self.executor = executor
     self.clock = clock
+    bulk = BulkTransfers(clock: clock, mostBytes: settings.bulkLimit)
     self.store = store
     self.disk = disk
     self.generator = Lock(generator)

@@ -20,7 +20,10 @@ final class Puller: Sendable {
   func start(_ region: Region, _ chunks: [ChunkIndex], priority: TransferPriority) {
     guard !chunks.isEmpty else { return }
     // Who waits should not wait for neighbours; read-ahead is cheaper in large pieces.
-    let limit = priority == .demand ? 1 : ReadAhead.transferLength(region.geometry)
+    let most = engine.settings.bulkLimit >> region.geometry.chunkShift
+    let limit =
+      priority == .demand
+      ? 1 : max(1, min(ReadAhead.transferLength(region.geometry), Int(clamping: most)))
     for batch in Self.batches(of: chunks.sorted(), limit: limit) {
       engine.executor.spawn { _ = await self.pull(region, batch, priority: priority) }
     }
@@ -30,8 +33,14 @@ final class Puller: Sendable {
   func startBackgroundWorker(_ region: Region) {
     engine.executor.spawn {
       var failed = false
-      while !failed, let batch = region.nextBackgroundBatch() {
+      while !failed {
+        let permit = await self.engine.bulk.permit()
+        guard let batch = region.nextBackgroundBatch(bytes: permit.bytes) else {
+          self.engine.bulk.giveBack(permit, bytes: 0)
+          break
+        }
         let bytes = await self.pull(region, batch, priority: .background)
+        self.engine.bulk.giveBack(permit, bytes: bytes ?? 0)
         if let bytes { region.noteBackground(bytes: bytes) } else { failed = true }
       }
       region.backgroundWorkerEnded(failed: failed)
@@ -70,7 +79,7 @@ final class Puller: Sendable {
       }
       let message = "cannot read \(region.name): \(error)"
       engine.log(.error, message)
-      for chunk in chunks { region.endPull(chunk, error: .io, message: message) }
+      for chunk in chunks { region.endPull(chunk, priority.lane, error: .io, message: message) }
       return nil
     }
   }
@@ -83,14 +92,26 @@ final class Puller: Sendable {
       located.append((chunk, try await map.extents(region.file, chunk, priority: priority)))
     }
     let plan = FetchPlan(located)
+    let start = engine.clock.now
     let buffers = try await fetch(plan, priority)
+    note(engine.clock.now.since(start), of: plan, priority)
     precondition(buffers.count == plan.fetches.count, "one buffer for each fetch")
     let pooled = buffers.map { PooledBuffer($0, pool: engine.buffers) }
-    ChunkFill(region: region, plan: plan, buffers: pooled).run(
+    ChunkFill(region: region, plan: plan, buffers: pooled, lane: priority.lane).run(
       chunks, keep: priority == .readAhead)
     let bytes = plan.fetches.reduce(0) { $0 + UInt64($1.range.count) }
     region.bytesPulled.add(bytes, ordering: .relaxed)
     return bytes
+  }
+
+  private func note(_ duration: Duration, of plan: FetchPlan, _ priority: TransferPriority) {
+    guard !plan.fetches.isEmpty else { return }
+    engine.pace.withLock { pace in
+      switch priority {
+      case .demand: pace.noteDemand(duration)
+      case .readAhead, .background: pace.noteBulk(duration)
+      }
+    }
   }
 
   /// The bytes of all fetches, verified; several at a time.
@@ -115,4 +136,9 @@ final class Puller: Sendable {
       return .failure(error)
     }
   }
+}
+
+extension TransferPriority {
+  /// The way on which a chunk is pulled with this priority.
+  var lane: PullLane { self == .demand ? .demand : .bulk }
 }

@@ -1,11 +1,11 @@
 /// How a pull ends: its bytes go into the data file, and who waited for them is answered.
 extension Region {
   /// The pages of a pulled chunk that are to be written into the data file; nil if the pull is not
-  /// wanted any more. Must be followed by `endFill`.
-  func beginFill(_ chunk: ChunkIndex) -> [Range<Int>]? {
+  /// wanted any more, or the other lane's bytes are being written. Must be followed by `endFill`.
+  func beginFill(_ chunk: ChunkIndex, _ lane: PullLane) -> [Range<Int>]? {
     state.withLock { state in
-      guard !state.isClosed, state.machine.isWanted(chunk), !chunks.isPresent(chunk),
-        !state.replacing.contains(chunk)
+      guard !state.isClosed, state.machine.isWanted(chunk, lane), !chunks.isPresent(chunk),
+        !state.filling.contains(chunk), !state.replacing.contains(chunk)
       else { return nil }
       state.filling.insert(chunk)
       let all = 0..<Int(geometry.pagesPerChunk)
@@ -15,10 +15,12 @@ extension Region {
 
   /// The pages that `beginFill` named were written (or not). `kept`: all bytes of the chunk, if they
   /// are to stay in memory for a while.
-  func endFill(_ chunk: ChunkIndex, filled: Bool, kept: HotChunks.Bytes? = nil) {
+  func endFill(
+    _ chunk: ChunkIndex, _ lane: PullLane, filled: Bool, kept: HotChunks.Bytes? = nil
+  ) {
     let actions = state.withLock { state -> [PullMachine.Action] in
       state.filling.remove(chunk)
-      if filled, state.machine.isWanted(chunk) {
+      if filled, state.machine.isWanted(chunk, lane) {
         if let kept { engine.hotChunks.add(kept, as: chunk, of: chunks, at: engine.clock.now) }
         notePresent(chunk)
         state.partial[chunk] = nil
@@ -26,7 +28,7 @@ extension Region {
         // Another writer's commit was adopted while the old bytes were written.
         empty(chunk, but: state.partial[chunk])
       }
-      return state.machine.finished(chunk, failed: !filled)
+      return state.machine.finished(chunk, lane, filled ? .filled : .failed)
     }
     answer(actions, error: .io)
   }
@@ -46,10 +48,12 @@ extension Region {
   }
 
   /// A pull ended without bytes: unwanted, or with an error.
-  func endPull(_ chunk: ChunkIndex, error: RegionError?, message: String? = nil) {
+  func endPull(
+    _ chunk: ChunkIndex, _ lane: PullLane, error: RegionError?, message: String? = nil
+  ) {
     let actions = state.withLock { state -> [PullMachine.Action] in
       if let message { state.lastError = message }
-      return state.machine.finished(chunk, failed: error != nil)
+      return state.machine.finished(chunk, lane, error == nil ? .dropped : .failed)
     }
     if error != nil { failures.add(1, ordering: .relaxed) }
     answer(actions, error: error ?? .io)

@@ -25,11 +25,11 @@ import Testing
     let region = try group.region("f")
     region.demand(0..<10) { _ in }
     #expect(region.canReplace(0..<1).isReady)
-    #expect(region.beginFill(0) == nil)
+    #expect(region.beginFill(0, .demand) == nil)
     region.endReplacing()
-    #expect(region.beginFill(0) == [0..<16])
+    #expect(region.beginFill(0, .demand) == [0..<16])
     #expect(!region.canReplace(0..<1).isReady)
-    region.endFill(0, filled: false)
+    region.endFill(0, .demand, filled: false)
     daemon.faults.removeRules()
     daemon.faults.release()
   }
@@ -69,14 +69,14 @@ import Testing
     let region = try reader.region("f")
     region.demand(0..<10) { _ in }
     while daemon.faults.parked == 0 { await Task.yield() }
-    #expect(region.beginFill(0) == [0..<16])
+    #expect(region.beginFill(0, .demand) == [0..<16])
     let (_, writer) = try await writer(2, id)
     try await writer.put([9, 9, 9], try writer.region("f"), at: 0)
     try await writer.committed()
     // The old bytes are written, and only then the pull hears of it.
     try region.data.write(World.pattern(Self.chunk), at: 0)
     await reader.refresh(maxAge: .zero)
-    region.endFill(0, filled: true)
+    region.endFill(0, .demand, filled: true)
     #expect(try await reader.contents("f") == (try await writer.contents("f")))
     daemon.faults.release()
   }
@@ -178,7 +178,7 @@ import Testing
     let region = try group.region("f")
     let isFailed = Flag()
     region.demand(0..<10) { _ in isFailed.raise() }
-    #expect(region.beginFill(0) != nil)
+    #expect(region.beginFill(0, .demand) != nil)
     let isClosed = Flag()
     startThread {
       region.close()
@@ -187,9 +187,9 @@ import Testing
     while !isFailed.isRaised { await Task.yield() }
     for _ in 0..<100 { await Task.yield() }
     #expect(!isClosed.isRaised)
-    region.endFill(0, filled: true)
+    region.endFill(0, .demand, filled: true)
     while !isClosed.isRaised { await Task.yield() }
-    #expect(region.beginFill(0) == nil)
+    #expect(region.beginFill(0, .demand) == nil)
     daemon.faults.removeRules()
     daemon.faults.release()
   }
@@ -249,6 +249,47 @@ import Testing
     await withCheckedContinuation { continuation in
       region.pullAll(reason: "test") { continuation.resume() }
     }
+  }
+
+  /// A read whose chunk is part of a background transfer that hangs is not held up by it, and what
+  /// that transfer brings afterwards changes nothing.
+  @Test func aReadOvertakesTheBackgroundTransferThatHoldsItsChunk() async throws {
+    let bytes = World.pattern(40 * Self.chunk)
+    let id = try await world.group(bytes)
+    let daemon = try world.host(1)
+    let group = try await daemon.load(id)
+    daemon.faults.add(.init(.blackhole, on: [.get], keyContains: "/seg/", count: 1))
+    let region = try group.region("f")
+    region.pullAll(reason: "test")
+    while daemon.faults.parked == 0 { await Task.yield() }
+    let held = region.state.withLock { $0.machine.pulling(in: 0..<40).min() }
+    let first = Int(try #require(held)) * Self.chunk
+    #expect(
+      try await region.contents(first..<first + 4096) == Array(bytes[first..<first + 4096]))
+    #expect(daemon.faults.parked == 1)
+    daemon.faults.release()
+    #expect(try await group.contents("f") == bytes)
+  }
+
+  @Test func twoPullsOfOneChunkNeverFillItAtOnce() async throws {
+    let id = try await world.group(World.pattern(Self.chunk))
+    let daemon = try world.host(1)
+    let group = try await daemon.load(id)
+    daemon.faults.add(.init(.blackhole, on: [.get], keyContains: "/seg/"))
+    let region = try group.region("f")
+    region.pullAll(reason: "test")
+    while daemon.faults.parked == 0 { await Task.yield() }
+    region.demand(0..<10) { _ in }
+    while daemon.faults.parked < 2 { await Task.yield() }
+    #expect(region.beginFill(0, .bulk) == [0..<16])
+    #expect(region.beginFill(0, .demand) == nil)
+    try region.data.write(World.pattern(Self.chunk), at: 0)
+    region.endFill(0, .bulk, filled: true)
+    #expect(region.chunks.isPresent(0))
+    #expect(region.beginFill(0, .demand) == nil)
+    daemon.faults.removeRules()
+    daemon.faults.release()
+    #expect(try await group.contents("f") == World.pattern(Self.chunk))
   }
 
   @Test func aMapIsNeverSeenWithoutItsTail() async throws {
