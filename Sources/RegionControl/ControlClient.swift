@@ -83,6 +83,22 @@ public struct ControlClient: ~Copyable {
     try follow(ControlRequest(.sync, path: path), timeout: timeout, progress: progress)
   }
 
+  /// Waits until bytes of the open file at `path` are on its host.
+  ///
+  /// - Parameters:
+  ///   - start, end: which bytes; nil: from the beginning, to the end.
+  ///   - priority: 0 ... 9; nil: 5.
+  ///   - progress: as in `sync`.
+  /// - Throws: `ControlError`: `timeout` when `timeout` has passed; the daemon's own.
+  public mutating func pull(
+    path: String, start: UInt64? = nil, end: UInt64? = nil, priority: Int? = nil,
+    timeout: Duration? = nil, progress: (SyncProgress) -> Bool = { _ in true }
+  ) throws(ControlError) {
+    var request = ControlRequest(.pull, path: path)
+    (request.start, request.end, request.priority) = (start, end, priority)
+    try follow(request, timeout: timeout, progress: progress)
+  }
+
   /// Makes the mount the writer of the group that holds `path`, whoever is; returns what was done, in
   /// words.
   ///

@@ -27,6 +27,8 @@ public enum ControlOperation: String, Codable, Sendable {
   case status
   /// Commit everything accepted so far, of `path` or of all groups; progress until done.
   case sync
+  /// Pull `start` to `end` of `path`, or all of it; progress until it is here.
+  case pull
   /// Take over the claim of the group that holds `path`, whoever has it.
   case takeover
   /// Follow until the daemon has drained.
@@ -43,12 +45,18 @@ public struct ControlRequest: Codable, Equatable, Sendable {
   public var version: Int
   /// What is asked for.
   public var operation: ControlOperation
-  /// A path under the mount, without a leading slash; for `status`, `sync` and `takeover`.
+  /// A path under the mount, without a leading slash; for `status`, `sync`, `pull` and `takeover`.
   public var path: String?
   /// A log level; for `setLog`.
   public var level: String?
   /// Most cells of each region's map; nil: no maps. For `status`.
   public var mapCells: Int?
+  /// Where a pull begins and ends, in bytes; nil: with the file.
+  public var start: UInt64?
+  /// See `start`.
+  public var end: UInt64?
+  /// 0 ... 9, for `pull`; nil: 5.
+  public var priority: Int?
 
   /// A request in this version of the language.
   public init(_ operation: ControlOperation, path: String? = nil, level: String? = nil) {

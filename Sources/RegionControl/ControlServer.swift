@@ -22,6 +22,17 @@ public protocol ControlHandler: Sendable {
     path: String?, progress: (SyncProgress) -> Bool
   ) throws(ControlError)
 
+  /// Returns when the bytes of the open file at `path` are here.
+  ///
+  /// - Parameters:
+  ///   - start, end: which bytes; nil: from the beginning, to the end.
+  ///   - priority: 0 ... 9.
+  ///   - progress: as in `sync`.
+  /// - Throws: `ControlError`: `notFound`, `failed` ….
+  func pull(
+    path: String, start: UInt64?, end: UInt64?, priority: Int, progress: (SyncProgress) -> Bool
+  ) throws(ControlError)
+
   /// Makes this mount the writer of the group that holds `path` (a path under the mount, no leading
   /// slash), whoever is; returns what was done, in words.
   ///

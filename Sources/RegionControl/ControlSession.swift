@@ -68,6 +68,14 @@ struct ControlSession: ~Copyable {
     case .sync:
       try handler.sync(path: request.path) { report($0) }
       try send(ControlReply(.done))
+    case .pull:
+      guard let path = request.path, !path.isEmpty, request.start ?? 0 <= request.end ?? .max else {
+        throw ControlError(.malformed, "pull needs a path and a range that does not end too early")
+      }
+      try handler.pull(
+        path: path, start: request.start, end: request.end, priority: request.priority ?? 5
+      ) { report($0) }
+      try send(ControlReply(.done))
     case .takeover:
       guard let path = request.path, !path.isEmpty else {
         throw ControlError(.malformed, "takeover needs a path")

@@ -15,6 +15,11 @@ extension RegionFilesystem {
     guard name.starts(with: Self.prefix) else { return reply.error(EOPNOTSUPP) }
     guard name.count <= Limits.xattrNameLength else { return reply.error(ERANGE) }
     guard value.count <= Limits.xattrValueLength else { return reply.error(E2BIG) }
+    if name.starts(with: Self.ownPrefix) {
+      guard let node = node(id) else { return reply.error(EPERM) }
+      let code = setOwnAttribute(node, name, value)
+      return code == 0 ? reply.success() : reply.error(code)
+    }
     edit(id, reply) { (inode) throws(RegionError) in
       let at = inode.xattrs.firstIndex { $0.name == name }
       if flags & Self.create != 0, at != nil { throw .exists }
@@ -63,6 +68,10 @@ extension RegionFilesystem {
     guard id != Self.top else { return reply.error(ENODATA) }
     guard let node = node(id), let inode = node.group.inode(node.file) else {
       return reply.error(ESTALE)
+    }
+    if name.starts(with: Self.ownPrefix) {
+      guard let value = ownAttribute(node, name) else { return reply.error(ENODATA) }
+      return reply.value(value, size: size)
     }
     guard let found = inode.xattrs.first(where: { $0.name == name }) else {
       return reply.error(ENODATA)

@@ -140,6 +140,36 @@ struct DaemonControl: ControlHandler {
     }
   }
 
+  func pull(
+    path: String, start: UInt64?, end: UInt64?, priority: Int, progress: (SyncProgress) -> Bool
+  ) throws(ControlError) {
+    let names = path.split(separator: "/").compactMap { FileName(String($0)) }
+    guard let region = daemon.filesystem.openRegion(at: names) else {
+      throw ControlError(.notFound, "\(path) is not an open file of this mount")
+    }
+    let first = min(start ?? 0, region.size)
+    let bytes = first..<max(first, min(end ?? .max, region.size))
+    let pull = RequestedPull(region, bytes: bytes, priority: priority)
+    // Chunks that are changed while they come are dropped and asked for again.
+    var attempts = 1
+    while true {
+      let remaining = pull.remainingBytes
+      if remaining == 0 { return }
+      if !pull.isRunning {
+        guard attempts < 3 else {
+          throw ControlError(
+            .failed, "cannot pull \(path): \(pull.lastError ?? "its chunks change all the time")")
+        }
+        attempts += 1
+        pull.begin()
+      }
+      var state = currentProgress
+      state.remainingBytes = remaining
+      if !progress(state) { return }
+      for _ in 0..<40 where pull.isRunning { usleep(10_000) }
+    }
+  }
+
   func takeOver(path: String) throws(ControlError) -> String {
     guard let name = Self.top(of: path) else {
       throw ControlError(.notFound, "\(path) is not under the mount")

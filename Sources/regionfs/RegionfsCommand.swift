@@ -28,6 +28,7 @@ struct RegionfsCommand: ParsableCommand {
         regionfs mount file:///srv/store /mnt/regions
         regionfs mount s3://bucket/prefix /mnt/regions -o region=eu-west-1,profile=work
         regionfs sync /mnt/regions/model.bin
+        regionfs pull /mnt/regions/model.bin
         regionfs umount /mnt/regions
         regionfs takeover /mnt/regions/db
         regionfs recover
@@ -40,8 +41,9 @@ struct RegionfsCommand: ParsableCommand {
       """,
     version: "regionfs \(RegionfsVersion.text)",
     subcommands: [
-      MountCommand.self, UmountCommand.self, SyncCommand.self, TakeoverCommand.self,
-      RecoverCommand.self, ListCommand.self, CreateCommand.self, InfoCommand.self,
+      MountCommand.self, UmountCommand.self, SyncCommand.self, PullCommand.self,
+      TakeoverCommand.self, RecoverCommand.self, ListCommand.self, CreateCommand.self,
+      InfoCommand.self,
       CopyCommand.self, FsckCommand.self, DoctorCommand.self, ConfigCommand.self,
       LogLevelCommand.self,
     ],

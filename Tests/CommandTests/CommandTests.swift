@@ -18,6 +18,9 @@ final class ScriptedDaemon: ControlHandler {
   func mountStatus() -> MountStatus { report.withLock { $0.mount } }
   func status() -> StatusReport { report.withLock { $0 } }
   func sync(path: String?, progress: (SyncProgress) -> Bool) throws(ControlError) {}
+  func pull(
+    path: String, start: UInt64?, end: UInt64?, priority: Int, progress: (SyncProgress) -> Bool
+  ) throws(ControlError) {}
   func takeOver(path: String) throws(ControlError) -> String { "taken: \(path)" }
   func drain(progress: (SyncProgress) -> Bool) throws(ControlError) {}
   func requestShutdown() throws(ControlError) {}

@@ -9,6 +9,7 @@ final class FakeDaemon: ControlHandler {
   struct State {
     var report = StatusReport(mount: MountStatus())
     var syncedPaths: [String?] = []
+    var pulls: [[UInt64?]] = []
     var abandoned = false
     var shutdowns = 0
     var level = ""
@@ -33,6 +34,14 @@ final class FakeDaemon: ControlHandler {
   func sync(path: String?, progress: (SyncProgress) -> Bool) throws(ControlError) {
     state.withLock { $0.syncedPaths.append(path) }
     if path == "missing" { throw ControlError(.notFound, "no such file: missing") }
+    try work(progress)
+  }
+
+  func pull(
+    path: String, start: UInt64?, end: UInt64?, priority: Int, progress: (SyncProgress) -> Bool
+  ) throws(ControlError) {
+    if path == "missing" { throw ControlError(.notFound, "no such file: missing") }
+    state.withLock { $0.pulls.append([start, end, UInt64(priority)]) }
     try work(progress)
   }
 

@@ -3,19 +3,25 @@ struct BackgroundPull: Sendable {
   enum Phase: Sendable {
     /// Not begun.
     case idle
-    /// Workers walk through the chunks.
+    /// Workers pull what was wished for, and then, if `sweeps`, everything else.
     case running
     /// Everything that is mapped is here.
     case done
   }
 
   var phase = Phase.idle
+  /// What goes before everything else.
+  var order = PullOrder()
+  /// All of the region is wanted.
+  var sweeps = false
   /// The next chunk to look at.
   var cursor: ChunkIndex = 0
   /// Workers under way.
   var workers = 0
   /// One of them failed: some chunks are missing.
   var hasFailed = false
+  /// What the file's format says was wished for.
+  var knowsFormat = false
   /// Misses so far that no read-ahead foresaw.
   var randomMisses = 0
   /// Why it was begun, or was not, in words.
@@ -32,27 +38,52 @@ extension Region {
   /// Tasks of one region's background pull. How many of them transfer at a time, and how much each,
   /// `BulkTransfers` decides.
   static let backgroundWorkers = TransferWindow.transferLimit
-  /// Misses after which `auto` pulls the whole region: waiting a round trip for each loses to
-  /// downloading everything.
-  static let autoMisses = 4
+  /// Bytes before and behind a scattered fault that are worth more than others.
+  private static let neighbourhood: UInt64 = 1 << 20
 
-  /// A read missed; decides whether the background pull begins.
-  func noteMiss(isSequential: Bool, _ state: inout State, _ work: inout Work) {
+  /// A read missed; decides whether the background pull begins, and what it takes next.
+  func noteMiss(
+    _ chunk: ChunkIndex, isSequential: Bool, _ state: inout State, _ work: inout Work
+  ) {
+    if !isSequential, state.background.phase == .running {
+      return state.background.order.wish(neighbours(of: chunk), .neighbour)
+    }
     guard engine.settings.pull == .auto, state.background.phase == .idle else { return }
     if !isSequential { state.background.randomMisses += 1 }
-    guard state.background.randomMisses >= Self.autoMisses else { return }
-    guard fitsTheCache else {
-      state.background.reason = "the region does not fit the cache disk"
-      return
+    switch decision(state.background.randomMisses).verdict {
+    case .wait(let reason): state.background.reason = reason
+    case .pull(let reason):
+      state.background.sweeps = true
+      begin(reason: reason, &state, &work)
     }
-    begin(reason: "\(state.background.randomMisses) scattered misses", &state, &work)
   }
 
-  /// Begins the background pull because it was asked for. `done` is called when it ends, well or not.
+  private func neighbours(of chunk: ChunkIndex) -> [Range<ChunkIndex>] {
+    let reach = max(1, Self.neighbourhood >> geometry.chunkShift)
+    let end = chunkCount
+    let behind = min(chunk + 1, end)..<min(chunk + 1 + reach, end)
+    return [behind, chunk - min(chunk, reach)..<chunk]
+  }
+
+  private func decision(_ misses: Int) -> PullDecision {
+    let size = currentSize.load(ordering: .relaxed)
+    // The file system need not be asked before anything depends on it.
+    let isEarly = misses < PullDecision.fewMisses
+    let room = isEarly ? 0 : ((try? data.freeSpace()) ?? 0) / 2
+    return PullDecision(
+      size: size, misses: misses, demandSeconds: engine.pace.withLock { $0.demandSeconds },
+      rate: engine.bulk.reading.rate, room: room)
+  }
+
+  /// Begins the background pull of everything because it was asked for. `done` is called when it
+  /// ends, well or not.
   public func pullAll(reason: String, done: (@Sendable () -> Void)? = nil) {
     let (work, isOver) = state.withLock { state -> (Work, Bool) in
       var work = Work()
-      if state.background.phase == .idle, !state.isClosed { begin(reason: reason, &state, &work) }
+      if state.background.phase != .done, !state.isClosed {
+        state.background.sweeps = true
+        begin(reason: reason, &state, &work)
+      }
       let isOver = state.background.phase != .running
       if !isOver, let done { state.background.waiters.append(done) }
       return (work, isOver)
@@ -61,19 +92,36 @@ extension Region {
     if isOver { done?() }
   }
 
-  private func begin(reason: String, _ state: inout State, _ work: inout Work) {
-    state.background.phase = .running
-    state.background.reason = reason
-    state.background.startedAt = engine.clock.now
-    state.background.workers = Self.backgroundWorkers
-    work.startBackground = Self.backgroundWorkers
+  /// Pulls these chunks in the background, in this order, before what is less valuable; nothing else,
+  /// unless all of the region is wanted anyway. So a recorded trace is replayed.
+  public func pull(_ ranges: [Range<ChunkIndex>], _ kind: PullOrder.Kind, reason: String) {
+    let work = state.withLock { state -> Work in
+      var work = Work()
+      guard !state.isClosed else { return work }
+      let all = 0..<chunkCount
+      state.background.order.wish(ranges.map { $0.clamped(to: all) }, kind)
+      begin(reason: reason, &state, &work)
+      return work
+    }
+    perform(work)
   }
 
-  /// Whether the whole region would take at most half of the cache disk's free space.
-  private var fitsTheCache: Bool {
-    let size = currentSize.load(ordering: .relaxed)
-    guard let free = try? data.freeSpace() else { return false }
-    return size / 2 <= free / 4
+  private func begin(reason: String, _ state: inout State, _ work: inout Work) {
+    guard state.background.phase != .running else { return }
+    state.background.phase = .running
+    state.background.hasFailed = false
+    state.background.reason = reason
+    state.background.startedAt = engine.clock.now
+    state.background.bytes = 0
+    if state.background.sweeps, !state.background.knowsFormat, chunkCount > 0 {
+      state.background.order.wish([0..<1, chunkCount - 1..<chunkCount], .format)
+    }
+    startWorkers(&state, &work)
+  }
+
+  private func startWorkers(_ state: inout State, _ work: inout Work) {
+    state.background.workers = Self.backgroundWorkers
+    work.startBackground = Self.backgroundWorkers
   }
 
   /// The next chunks for a background worker: neighbours of about so many bytes that are absent, now
@@ -83,6 +131,13 @@ extension Region {
     let transfer = PullMachine.Bulk(isReadAhead: false, began: engine.clock.now)
     return state.withLock { state -> [ChunkIndex]? in
       guard !state.isClosed else { return nil }
+      var order = state.background.order
+      // Not twice in memory, so that it is not copied.
+      state.background.order = PullOrder()
+      let wished = order.next(limit: Int(limit)) { takeForPrefetch($0, as: transfer, &state) }
+      state.background.order = order
+      if !wished.isEmpty { return wished }
+      guard state.background.sweeps else { return nil }
       var batch: [ChunkIndex] = []
       while true {
         guard let next = nextWanted(from: state.background.cursor) else { break }
@@ -104,24 +159,54 @@ extension Region {
 
   /// A worker has nothing left to do (or failed: then the pull may begin again later).
   func backgroundWorkerEnded(failed: Bool) {
-    let waiters = state.withLock { state -> [@Sendable () -> Void] in
+    let (work, waiters) = state.withLock { state -> (Work, [@Sendable () -> Void]) in
+      var work = Work()
       state.background.workers -= 1
       if failed { state.background.hasFailed = true }
-      guard state.background.workers == 0, state.background.phase == .running else { return [] }
-      let waiters = state.background.waiters
-      state.background.waiters = []
-      if state.background.hasFailed {
-        // It may begin again, when the store answers.
-        state.background = BackgroundPull()
-        state.background.reason = "the last background pull failed"
-      } else {
-        state.background.phase = .done
+      guard state.background.workers == 0, state.background.phase == .running else {
+        return (work, [])
       }
-      return waiters
+      if !state.background.hasFailed, hasMore(state), !state.isClosed {
+        // Wished for while the last worker ended.
+        startWorkers(&state, &work)
+        return (work, [])
+      }
+      let waiters = state.background.waiters
+      end(&state)
+      return (work, waiters)
     }
+    perform(work)
     for waiter in waiters { waiter() }
   }
 
-  /// Notes bytes pulled in the background.
-  func noteBackground(bytes: UInt64) { state.withLock { $0.background.bytes += bytes } }
+  private func hasMore(_ state: State) -> Bool {
+    !state.background.order.isEmpty
+      || state.background.sweeps && nextWanted(from: state.background.cursor) != nil
+  }
+
+  private func end(_ state: inout State) {
+    let background = state.background
+    if background.hasFailed {
+      // It may begin again, when the store answers.
+      state.background = BackgroundPull()
+      state.background.reason = "the last background pull failed"
+    } else if background.sweeps {
+      state.background.waiters = []
+      state.background.phase = .done
+    } else {
+      state.background.waiters = []
+      state.background.phase = .idle
+    }
+  }
+
+  /// Notes bytes pulled in the background, and looks at the file's format once both its ends are here.
+  func noteBackground(_ batch: [ChunkIndex], bytes: UInt64) {
+    let isDue = state.withLock { state in
+      state.background.bytes += bytes
+      return state.background.sweeps && !state.background.knowsFormat
+    }
+    let end = chunkCount
+    guard isDue, end > 0, batch.contains(0) || batch.contains(end - 1) else { return }
+    studyFormat()
+  }
 }

@@ -41,7 +41,7 @@ final class Puller: Sendable {
         }
         let bytes = await self.pull(region, batch, priority: .background)
         self.engine.bulk.giveBack(permit, bytes: bytes ?? 0)
-        if let bytes { region.noteBackground(bytes: bytes) } else { failed = true }
+        if let bytes { region.noteBackground(batch, bytes: bytes) } else { failed = true }
       }
       region.backgroundWorkerEnded(failed: failed)
     }

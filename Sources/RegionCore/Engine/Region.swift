@@ -11,6 +11,7 @@ public final class Region: Sendable {
   struct State {
     var machine = PullMachine()
     var readAhead: ReadAhead
+    var strides = StrideDetector()
     /// Pages that were written in chunks that are absent: they are valid, the others are not.
     var partial: [ChunkIndex: PageSet] = [:]
     /// Absent chunks that were zeroed here after the commit that the map shows: they read as zeros,

@@ -140,7 +140,7 @@ extension Region {
   }
 
   /// Whether an absent chunk is known to be zero where it was not written.
-  private func isZero(_ chunk: ChunkIndex, _ state: State) -> Bool {
+  func isZero(_ chunk: ChunkIndex, _ state: State) -> Bool {
     state.zeroed.contains(chunk) || map.known(file, chunk)?.isEmpty == true
   }
 
@@ -204,12 +204,17 @@ extension Region {
   private func advise(_ chunk: ChunkIndex, _ state: inout State, _ work: inout Work) -> Bool {
     guard !state.isClosed else { return false }
     let (advice, isKnown) = state.readAhead.touched(chunk, end: chunkCount)
+    let foretold = state.strides.touched(chunk, end: chunkCount)
+    let transfer = PullMachine.Bulk(isReadAhead: true, began: engine.clock.now)
     if let advice {
-      let transfer = PullMachine.Bulk(isReadAhead: true, began: engine.clock.now)
       work.readAheads += advice.chunks.filter { takeForPrefetch($0, as: transfer, &state) }
       chunks.setMark(advice.mark)
+    } else if !isKnown, !foretold.isEmpty {
+      // Reading one of them tells whether the stride goes on.
+      for chunk in foretold { chunks.setMark(chunk) }
+      work.readAheads += foretold.filter { takeForPrefetch($0, as: transfer, &state) }
     }
-    noteMiss(isSequential: isKnown, &state, &work)
+    noteMiss(chunk, isSequential: isKnown || !foretold.isEmpty, &state, &work)
     return isKnown
   }
 

@@ -2,9 +2,9 @@
 ///
 /// Wishes of a more valuable kind go first. Within a kind the order is that in which they came, but
 /// for neighbours: there the latest fault goes first, and old ones are forgotten.
-struct PullOrder: Sendable {
+public struct PullOrder: Sendable {
   /// Why chunks should come before the rest, most valuable first.
-  enum Kind: Int, CaseIterable, Sendable {
+  public enum Kind: Int, CaseIterable, Sendable {
     /// Near a recent fault, or where its stride leads.
     case neighbour
     /// Somebody asked for them (`regionfs pull`), above all others.

@@ -130,6 +130,12 @@ private struct QuickHandler: ControlHandler {
     guard path == nil || path == "a" else { throw ControlError(.notFound, path ?? "") }
     _ = progress(SyncProgress(remainingBytes: 1, rateBytesPerSecond: .nan))
   }
+  func pull(
+    path: String, start: UInt64?, end: UInt64?, priority: Int, progress: (SyncProgress) -> Bool
+  ) throws(ControlError) {
+    guard path == "a" else { throw ControlError(.notFound, path) }
+    _ = progress(SyncProgress(remainingBytes: (end ?? .max) - (start ?? 0)))
+  }
   func takeOver(path: String) throws(ControlError) -> String { "taken" }
   func drain(progress: (SyncProgress) -> Bool) throws(ControlError) {}
   func requestShutdown() throws(ControlError) {}

@@ -245,6 +245,47 @@ import Testing
     #expect(try await group.contents("f") == bytes)
   }
 
+  /// An ordered list, as a recorded trace is: it comes first, in its order, and nothing else comes.
+  @Test func aListOfChunksIsPulledInItsOrderAndNothingElse() async throws {
+    let id = try await world.group(World.pattern(40 * Self.chunk))
+    let daemon = try world.host(1) { $0.pull = .lazy }
+    let group = try await daemon.load(id)
+    let region = try group.region("f")
+    region.pull([30..<32, 3..<4, 17..<18], .trace, reason: "test")
+    while region.state.withLock({ $0.background.phase == .running }) { await Task.yield() }
+    #expect((0..<40).filter { region.chunks.isPresent($0) } == [3, 17, 30, 31])
+    #expect(region.state.withLock { $0.background.phase } == .idle)
+    await pull(region)
+    #expect((0..<40).allSatisfy { region.chunks.isPresent($0) })
+  }
+
+  @Test func aWishWhileEverythingIsPulledIsNotLost() async throws {
+    let id = try await world.group(World.pattern(40 * Self.chunk))
+    let daemon = try world.host(1) { $0.pull = .lazy }
+    let group = try await daemon.load(id)
+    let region = try group.region("f")
+    for first in 0..<40 as Range<ChunkIndex> {
+      region.pull([first..<first + 1], first % 2 == 0 ? .hint : .request, reason: "test")
+      await Task.yield()
+    }
+    while region.state.withLock({ $0.background.phase == .running }) { await Task.yield() }
+    #expect((0..<40).allSatisfy { region.chunks.isPresent($0) })
+  }
+
+  @Test func readingInStridesIsForetold() async throws {
+    let id = try await world.group(World.pattern(80 * Self.chunk))
+    let daemon = try world.host(1) { $0.pull = .lazy }
+    let group = try await daemon.load(id)
+    let region = try group.region("f")
+    for chunk in [70, 65, 60, 55] {
+      _ = try await region.contents(chunk * Self.chunk..<chunk * Self.chunk + 9)
+    }
+    while region.state.withLock({ $0.machine.pullCount > 0 }) { await Task.yield() }
+    let expected = Set([70, 65, 60, 55, 50, 45, 40, 35, 30, 25, 20, 15] as [ChunkIndex])
+    #expect(expected.allSatisfy { region.chunks.isPresent($0) })
+    #expect(!region.chunks.isPresent(51) && !region.chunks.isPresent(5))
+  }
+
   private func pull(_ region: Region) async {
     await withCheckedContinuation { continuation in
       region.pullAll(reason: "test") { continuation.resume() }

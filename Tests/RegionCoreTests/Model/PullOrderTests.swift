@@ -69,7 +69,12 @@ import Testing
           return true
         }
       }
-      while !order.next(limit: 3, take: { offered.append($0); return true }).isEmpty {}
+      while !order.next(
+        limit: 3,
+        take: {
+          offered.append($0); return true
+        }
+      ).isEmpty {}
       #expect(offered.sorted() == wished.sorted())
     }
   }

@@ -1,0 +1,81 @@
+/// Pulls that somebody asked for: how much of them is still to come.
+public struct RequestedPull: Sendable {
+  /// The region, which is open while this is used.
+  let region: Region
+  /// What was asked for.
+  let chunks: Range<ChunkIndex>
+  private let kind: PullOrder.Kind
+  private let reason: String
+
+  /// Asks for the bytes (all of the region if nil) with a priority of 0 ... 9: from 5 on before
+  /// recorded traces and what file formats suggest, else after them.
+  public init(_ region: Region, bytes: Range<UInt64>?, priority: Int) {
+    self.region = region
+    let all = 0..<region.chunkCount
+    chunks = bytes.map { region.geometry.chunks(touching: $0).clamped(to: all) } ?? all
+    kind = priority >= 5 ? .request : .hint
+    reason = "asked for by regionfs pull"
+    begin()
+  }
+
+  /// Asks again, where chunks were changed while they came.
+  public func begin() { region.pull([chunks], kind, reason: reason) }
+
+  /// Bytes that are not here yet.
+  public var remainingBytes: UInt64 { region.absentBytes(in: chunks) }
+
+  /// Bytes that were asked for.
+  public var totalBytes: UInt64 { UInt64(chunks.count) << region.geometry.chunkShift }
+
+  /// Whether the region's background pull is at work.
+  public var isRunning: Bool {
+    region.state.withLock { !$0.isClosed && $0.background.phase == .running }
+  }
+
+  /// The region's last error, for whom the pull failed.
+  public var lastError: String? { region.state.withLock { $0.lastError } }
+}
+
+extension Region {
+  /// What is here, and why more comes or does not.
+  public var pullReading: (presentBytes: UInt64, size: UInt64, mode: String, reason: String) {
+    let size = currentSize.load(ordering: .relaxed)
+    let present = UInt64(max(0, chunksPresent.load(ordering: .relaxed))) << geometry.chunkShift
+    return state.withLock { state in
+      let isDone = state.background.phase == .done
+      return (
+        isDone ? size : min(size, present), size,
+        state.background.phase == .idle ? "lazy" : "background", state.background.reason
+      )
+    }
+  }
+
+  /// Bytes of the chunks that are absent and not known to be zero.
+  func absentBytes(in range: Range<ChunkIndex>) -> UInt64 {
+    var absent: UInt64 = 0
+    var next = range.lowerBound
+    while let first = map.nextMapped(file, from: next, below: range.upperBound) {
+      // In slices, so that nobody waits long for the lock.
+      let slice = first..<min(first + 4096, range.upperBound)
+      absent += state.withLock { state in
+        UInt64(slice.count { !chunks.isPresent($0) && !isZero($0, state) })
+      }
+      next = slice.upperBound
+    }
+    return absent << geometry.chunkShift
+  }
+}
+
+extension Group {
+  /// The region at a path within the group, if it is open.
+  public func openRegion(at path: [FileName]) -> Region? {
+    state.withLock { state in
+      state.regions.first { state.namespace.path(of: $0.key) == path }?.value.region
+    }
+  }
+
+  /// The region of a file if it is open.
+  public func openRegion(of file: FileID) -> Region? {
+    state.withLock { $0.regions[file]?.region }
+  }
+}

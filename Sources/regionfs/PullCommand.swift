@@ -1,0 +1,112 @@
+import ArgumentParser
+import Glibc
+import RegionControl
+import RegionCore
+import RegionOptions
+
+/// `regionfs pull FILE…`.
+struct PullCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "pull",
+    abstract: "Bring files from the store into the cache and wait until they are here.",
+    discussion: """
+      Faults go first, and other files' pulls go on beside it. With --json the answer on standard
+      output names each file with the bytes that had to come and the seconds that took.
+
+      Examples:
+        regionfs pull /mnt/regions/model.bin
+        regionfs pull --range 0:64m --priority 9 /mnt/regions/db/main.sqlite
+
+      Exit codes: 0 all of it is here, 1 wrong usage, 32 failed or timed out.
+      """)
+
+  @Argument(help: "Files on a regionfs mount.", completion: .file())
+  var file: [String]
+
+  @Option(
+    name: .long, help: ArgumentHelp("Only these bytes, e.g. 1m:2m, :64k.", valueName: "start:end"))
+  var range: String?
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "0 to 9; from 5 on before what the mount itself finds most valuable.", valueName: "number"))
+  var priority = 5
+
+  @Flag(name: .long, help: "Say what came, as JSON.")
+  var json = false
+
+  @Option(name: .long, help: ArgumentHelp("Give up after this time.", valueName: "seconds"))
+  var timeout: UInt32?
+
+  func validate() throws {
+    guard !file.isEmpty else { throw ValidationError("name a file") }
+    guard (0...9).contains(priority) else { throw ValidationError("--priority is 0 to 9") }
+    _ = try bounds()
+  }
+
+  /// The two numbers of `--range`.
+  private func bounds() throws -> (start: UInt64?, end: UInt64?) {
+    guard let range else { return (nil, nil) }
+    let parts = range.split(separator: ":", omittingEmptySubsequences: false)
+    let numbers = parts.map { Quantities.bytes($0) }
+    guard parts.count == 2, zip(parts, numbers).allSatisfy({ $0.isEmpty || $1 != nil }),
+      numbers[0] ?? 0 <= numbers[1] ?? .max
+    else { throw ValidationError("--range takes START:END, e.g. 0:64m, not '\(range)'") }
+    return (numbers[0], numbers[1])
+  }
+
+  func run() throws {
+    let (start, end) = try bounds()
+    let deadline = timeout.map { ContinuousClock.now + .seconds(Int64($0)) }
+    var reports: [Report] = []
+    for path in file {
+      var display = ProgressDisplay()
+      do throws(ControlError) {
+        let bytes = try pull(path, start, end, until: deadline, &display)
+        display.finish()
+        reports.append(Report(file: path, bytes: bytes, seconds: display.elapsed.secondsValue))
+      } catch {
+        display.finish()
+        throw fail(HumanText.printable(error.message), code: ExitStatus.failure)
+      }
+    }
+    if json { try CommandOutput.printJSON(reports) }
+  }
+
+  /// What `--json` prints.
+  private struct Report: Encodable {
+    var file: String
+    var bytes: UInt64
+    var seconds: Double
+  }
+
+  /// Returns how many bytes had to come.
+  private func pull(
+    _ path: String, _ start: UInt64?, _ end: UInt64?, until deadline: ContinuousClock.Instant?,
+    _ display: inout ProgressDisplay
+  ) throws(ControlError) -> UInt64 {
+    let place = try LocatedPath(path, environment: ProcessEnvironment.variables)
+    guard !place.inside.isEmpty else {
+      throw ControlError(.malformed, "\(HumanText.printable(path)) is a mount; name a file in it")
+    }
+    // The region lives while somebody has the file open.
+    // SAFETY: the path is read only during the call.
+    let descriptor = unsafe Glibc.open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      throw ControlError(.system, "cannot open \(HumanText.printable(path)): \(errnoText(errno))")
+    }
+    defer { Glibc.close(descriptor) }
+    var client = try ControlClient(socketPath: place.daemon.socketPath)
+    var most: UInt64 = 0
+    try client.pull(
+      path: place.inside, start: start, end: end, priority: priority,
+      timeout: deadline.map { ContinuousClock.now.duration(to: $0) }
+    ) { progress in
+      most = max(most, progress.remainingBytes)
+      display.update("regionfs: \(HumanText.printable(path)): " + progress.text)
+      return true
+    }
+    return most
+  }
+}
