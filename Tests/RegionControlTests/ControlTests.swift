@@ -205,6 +205,22 @@ final class Fixture {
     #expect(fixture.daemon.state.withLock { $0.shutdowns } == 1)
   }
 
+  @Test func aPullCarriesItsRangeAndPriority() throws {
+    let fixture = try Fixture()
+    var client = try fixture.client()
+    var seen: [UInt64] = []
+    try client.pull(path: "a/b", start: 5, end: 9, priority: 7) {
+      seen.append($0.remainingBytes)
+      return true
+    }
+    #expect(seen == [12288, 8192, 4096])
+    try client.pull(path: "a/b")
+    #expect(fixture.daemon.state.withLock { $0.pulls } == [[5, 9, 7], [nil, nil, 5]])
+    #expect(throws: ControlError.self) { try client.pull(path: "missing") }
+    #expect(throws: ControlError.self) { try client.pull(path: "") }
+    #expect(throws: ControlError.self) { try client.pull(path: "a", start: 9, end: 5) }
+  }
+
   @Test func handlersErrorIsTheClientsAndTheConnectionLives() throws {
     let fixture = try Fixture()
     var client = try fixture.client()
