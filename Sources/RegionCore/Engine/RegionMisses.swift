@@ -200,9 +200,10 @@ extension Region {
     perform(work)
   }
 
-  /// Whether the read of `chunk` continues a stream; what follows is pulled ahead.
+  /// Whether the read of `chunk` goes on where a stream is; what follows is pulled ahead.
   private func advise(_ chunk: ChunkIndex, _ state: inout State, _ work: inout Work) -> Bool {
     guard !state.isClosed else { return false }
+    let isNext = state.readAhead.isNext(chunk)
     let (advice, isKnown) = state.readAhead.touched(chunk, end: chunkCount)
     let foretold = state.strides.touched(chunk, end: chunkCount)
     let transfer = PullMachine.Bulk(isReadAhead: true, began: engine.clock.now)
@@ -215,7 +216,7 @@ extension Region {
       work.readAheads += foretold.filter { takeForPrefetch($0, as: transfer, &state) }
     }
     noteMiss(chunk, isSequential: isKnown || !foretold.isEmpty, &state, &work)
-    return isKnown
+    return isNext
   }
 
   /// Whether the chunk has to be pulled; then it counts as being pulled.

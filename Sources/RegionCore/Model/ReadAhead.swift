@@ -46,6 +46,11 @@ struct ReadAhead: Sendable {
     transfer = UInt64(Self.transferLength(geometry))
   }
 
+  /// Whether a read of `chunk` goes on where a stream is. Others may lie in its window by chance.
+  func isNext(_ chunk: ChunkIndex) -> Bool {
+    streams.contains { $0.window > 0 && chunk >= $0.last && chunk <= $0.last + 1 }
+  }
+
   /// A read reached `chunk`, which was absent, being pulled or marked. `end` is the region's number
   /// of chunks. `isKnown` says whether the read continues a stream.
   mutating func touched(_ chunk: ChunkIndex, end: ChunkIndex) -> (advice: Advice?, isKnown: Bool) {
