@@ -176,9 +176,15 @@ def faults_while_pulling(bench):
     """Random 4 KiB faults (MADV_RANDOM) while all of the region is pulled in the background."""
     store, _ = filled(bench, "dense", bench.size)
     for rtt in bench.arguments.rtt:
-        during, late = [], []
+        during, late, alone = [], [], []
         for number in range(bench.rounds + 1):
             proxy = proxy_of(bench, rtt)
+            mount = bench.keep(Mount(bench.work, "alone", store, "pull=lazy", address=proxy.address))
+            faults = bench.mapped("faults", mount.point + "/region", 150, 20 + number)["faults"]
+            mount.unmount()
+            mount.forget()
+            if number:
+                alone += [us for _, us in faults if us > 1000]
             mount = bench.keep(Mount(bench.work, "faults", store, "pull=background", address=proxy.address))
             progress = Progress(mount)
             region = mount.point + "/region"
@@ -199,6 +205,7 @@ def faults_while_pulling(bench):
             raise RuntimeError(f"the pull was over after {len(during)} faults: a larger --size")
         bench.samples[f"faults {rtt} ms"] = during
         bench.samples[f"faults {rtt} ms, second half"] = late
+        bench.samples[f"faults {rtt} ms, no pull"] = alone
         p99, median = quantile(during, 0.99), statistics.median(late)
         cold = [us for us in during if us > 1000]
         if rtt:
@@ -207,7 +214,9 @@ def faults_while_pulling(bench):
                 unit="RTT",
                 detail=f"{p99 / 1e3:.1f} ms, median {statistics.median(during) / 1e3:.2f}, of those over "
                 f"1 ms {statistics.median(cold) / 1e3 if cold else 0:.1f}, most {max(during) / 1e3:.0f} "
-                f"ms, {len(during)} faults")
+                f"ms, {len(during)} faults; without any pull the cold ones' median "
+                f"{statistics.median(alone) / 1e3:.1f} and 99th percentile "
+                f"{quantile(alone, 0.99) / 1e3:.1f} ms")
         bench.report(
             f"random 4 KiB fault, second half of the pull, {rtt} ms: median", median, 100, unit="us",
             detail=f"{len(late)} faults")
@@ -302,7 +311,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", type=int, default=1024, help="MiB of the dense region")
     parser.add_argument("--rtt", type=lambda t: [int(x) for x in t.split(",")], default=[0, 5, 25, 60])
-    parser.add_argument("--bandwidth", help="bits a second of the link, e.g. 1g; default: no limit")
+    parser.add_argument("--bandwidth", help="bits a second of the link, e.g. 1G; default: no limit")
     parser.add_argument("--only", type=lambda t: t.split(","), default=list(MEASURES))
     parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
