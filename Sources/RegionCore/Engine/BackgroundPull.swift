@@ -130,7 +130,9 @@ extension Region {
     let limit = max(1, bytes >> geometry.chunkShift)
     let transfer = PullMachine.Bulk(isReadAhead: false, began: engine.clock.now)
     return state.withLock { state -> [ChunkIndex]? in
-      guard !state.isClosed else { return nil }
+      // While the store is down the other workers would fail one after the other.
+      let isHopeless = state.background.hasFailed && engine.health.isDown
+      guard !state.isClosed, !isHopeless else { return nil }
       var order = state.background.order
       // Not twice in memory, so that it is not copied.
       state.background.order = PullOrder()

@@ -245,6 +245,23 @@ import Testing
     #expect(try await group.contents("f") == bytes)
   }
 
+  /// A bug that was: the workers wait for one probing transfer, so in an outage each of them found
+  /// out for itself that the store was down.
+  @Test func aBackgroundPullEndsSoonWhileTheStoreIsDown() async throws {
+    let id = try await world.group(World.pattern(400 * Self.chunk))
+    let daemon = try world.host(1)
+    let group = try await daemon.load(id)
+    let region = try group.region("f")
+    daemon.faults.add(.init(.failBefore(.unavailable), on: [.get], keyContains: "/seg/"))
+    daemon.engine.health.noteDown(isChecked: true)
+    _ = try? await region.contents(0..<10)
+    let ofOne = daemon.faults.requests.count { $0.key.contains("/seg/") }
+    await pull(region)
+    let all = daemon.faults.requests.count { $0.key.contains("/seg/") }
+    #expect(ofOne > 0 && all <= 3 * ofOne, "\(ofOne) and \(all) requests")
+    #expect(region.state.withLock { $0.background.phase } == .idle)
+  }
+
   /// An ordered list, as a recorded trace is: it comes first, in its order, and nothing else comes.
   @Test func aListOfChunksIsPulledInItsOrderAndNothingElse() async throws {
     let id = try await world.group(World.pattern(40 * Self.chunk))
