@@ -86,6 +86,8 @@ extension GroupModel {
       _ = try? group.make("lost")
       await waitUntilStopped(group)
       group.closeRegions()
+      // Its process ends: what it still had to do (to give a claim back) must not meet the next one.
+      await hosts[loser].daemon.crash(group)
       replaceDaemon(of: loser)
     }
     hosts[loser].group = try await hosts[loser].daemon.load(id)
