@@ -1,11 +1,12 @@
 // Linux calls that the Glibc module map leaves out: epoll, timerfd, signalfd, splice,
-// fallocate, sync_file_range.
+// fallocate, sync_file_range, extended attributes.
 #pragma once
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/types.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 // These need _GNU_SOURCE, which would make this module's view of the libc headers differ from

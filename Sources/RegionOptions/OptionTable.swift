@@ -73,6 +73,14 @@ public enum OptionTable {
       return true
     },
     .init(
+      "cache_size", value: "64m...64t|1%...100%|unlimited", default: "unlimited",
+      "most bytes of cached chunks, or their part of the disk"
+    ) { options, text, _ in
+      guard let size = CacheSize(text) else { return false }
+      options.cacheSize = size
+      return true
+    },
+    .init(
       "chunk_size", value: "64k...8m, a power of two", default: "256k",
       "unit of pull of groups made by this mount"
     ) { options, text, _ in

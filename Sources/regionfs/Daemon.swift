@@ -87,6 +87,7 @@ final class Daemon: Sendable {
 
   /// Asks the store, replays logs, mounts, and serves. When this returns the mount answers.
   func mount() throws(StackError) {
+    scanCache()
     let isOnline = try reachStore()
     wait { await self.filesystem.recoverLogs(self.cache) }
     if isOnline { wait { await self.finishRenames() } }
@@ -174,6 +175,15 @@ final class Daemon: Sendable {
     } catch {
       try session.unmount(.detach)
       throw FuseError(operation: "control socket", errno: EIO, detail: "\(error)")
+    }
+  }
+
+  /// Counts what earlier mounts left in the cache against its limit.
+  private func scanCache() {
+    do throws(LocalError) {
+      try engine.cacheBudget.scan(cache.path)
+    } catch {
+      engine.log(.warning, "cannot look through the cache: \(error)")
     }
   }
 

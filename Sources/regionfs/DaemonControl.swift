@@ -64,7 +64,18 @@ struct DaemonControl: ControlHandler {
       mount: mountStatus(), store: storeStatus, memory: MemoryReading.current(),
       regions: regions.sorted { $0.name < $1.name })
     report.watchdog = watchdog.status
+    report.cache = cacheStatus
     return report
+  }
+
+  private var cacheStatus: CacheStatus {
+    let statistics = daemon.engine.cacheBudget.statistics
+    var status = CacheStatus()
+    status.usedBytes = statistics.usedBytes
+    status.limitBytes = statistics.limitBytes
+    status.evictedChunks = statistics.evictedChunks
+    status.keptChunks = statistics.refusals
+    return status
   }
 
   private var storeStatus: StoreStatus {
@@ -92,6 +103,7 @@ struct DaemonControl: ControlHandler {
     status.chunkBytes = region.chunkSize
     status.chunksTotal = region.chunksTotal
     status.chunksPresent = region.chunksPresent
+    status.chunksPinned = region.chunksPinned
     status.chunksPulling = region.chunksPulling
     status.pull.mode = region.pullMode
     status.pull.reason = region.pullReason

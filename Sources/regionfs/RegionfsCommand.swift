@@ -30,6 +30,7 @@ struct RegionfsCommand: ParsableCommand {
         regionfs sync /mnt/regions/model.bin
         regionfs umount /mnt/regions
         regionfs takeover /mnt/regions/db
+        regionfs pin /mnt/regions/model.bin
         regionfs recover
         regionfs cp model.bin s3://bucket/prefix/model.bin
         regionfs doctor s3://bucket/prefix
@@ -41,6 +42,7 @@ struct RegionfsCommand: ParsableCommand {
     version: "regionfs \(RegionfsVersion.text)",
     subcommands: [
       MountCommand.self, UmountCommand.self, SyncCommand.self, TakeoverCommand.self,
+      PinCommand.self,
       RecoverCommand.self, ListCommand.self, CreateCommand.self, InfoCommand.self,
       CopyCommand.self, FsckCommand.self, DoctorCommand.self, ConfigCommand.self,
       LogLevelCommand.self,

@@ -106,6 +106,18 @@ import Testing
       "Reading never changes the access time; utimens sets it.",
       "posix_checks.py/times", "PromiseTests.swift/readingLeavesTheAccessTime"),
     Promise(
+      "Cached chunks take no more of the disk than cache_size, but for what is uncommitted or pinned and for pulls under way.",
+      "CacheLimitTests.swift/aRegionTenTimesTheLimitLosesNothing",
+      "EvictionTests.swift/theBudgetKeepsTheDataFilesWithinTheLimit"),
+    Promise(
+      "What made room for others is pulled again when it is read, with the same bytes.",
+      "CacheLimitTests.swift/aRegionTenTimesTheLimitLosesNothing",
+      "GroupModelTests.swift/everyLifeAgreesWithAPlainArray"),
+    Promise(
+      "Pinned bytes stay until they are unpinned, through unmounts and crashes.",
+      "CacheLimitTests.swift/pinnedBytesStayThroughScansAndRemounts",
+      "EvictionTests.swift/pinnedChunksStayAndAreRemembered"),
+    Promise(
       "While the store is away, what is in the cache can be read, written and synced.",
       "MappingTests.swift/aWriterGoesOnWhileTheStoreIsAway"),
     Promise(

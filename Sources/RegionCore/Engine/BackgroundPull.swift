@@ -14,6 +14,8 @@ struct BackgroundPull: Sendable {
   var cursor: ChunkIndex = 0
   /// Workers under way.
   var workers = 0
+  /// It ended before everything was here, for want of room.
+  var isCut = false
   /// One of them failed: some chunks are missing.
   var hasFailed = false
   /// Misses so far that no read-ahead foresaw.
@@ -44,7 +46,7 @@ extension Region {
     if !isSequential { state.background.randomMisses += 1 }
     guard state.background.randomMisses >= Self.autoMisses else { return }
     guard fitsTheCache else {
-      state.background.reason = "the region does not fit the cache disk"
+      state.background.reason = "the region does not fit the cache"
       return
     }
     begin(reason: "\(state.background.randomMisses) scattered misses", &state, &work)
@@ -75,7 +77,7 @@ extension Region {
   private var fitsTheCache: Bool {
     let size = currentSize.load(ordering: .relaxed)
     guard let free = try? data.freeSpace() else { return false }
-    return size / 2 <= free / 4
+    return size / 2 <= free / 4 && engine.cacheBudget.hasRoom(for: size)
   }
 
   /// The next chunks for a background worker: neighbours that are absent, now counted as being
@@ -84,6 +86,12 @@ extension Region {
     let limit = max(1, Self.backgroundBatch >> geometry.chunkShift)
     return state.withLock { state -> [ChunkIndex]? in
       guard !state.isClosed else { return nil }
+      // What nobody asked for yet never makes others go.
+      guard engine.cacheBudget.hasRoom(for: Self.backgroundBatch) else {
+        state.background.isCut = true
+        state.background.reason = "stopped: the cache is full"
+        return nil
+      }
       var batch: [ChunkIndex] = []
       while true {
         guard let next = nextWanted(from: state.background.cursor) else { break }

@@ -58,6 +58,8 @@ public struct EngineSettings: Sendable {
   /// Bytes of the log that one commit takes at most, so that progress shows and its segments are at
   /// most `Limits.commitSegments`.
   var commitBytes = Limits.segmentTarget * (Limits.commitSegments - 2)
+  /// How much of the cache disk the mount may take.
+  public var cacheLimit = CacheLimit()
   /// How long a dropped object stays in the store.
   public var collectionGrace = Duration.seconds(3600)
 
@@ -85,6 +87,8 @@ public final class EngineContext: Sendable {
   public let buffers = BufferPool(limit: 96 << 20)
   /// Pulled chunks that are soon read, still in their transfer buffers.
   let hotChunks = HotChunks(limit: 64 << 20)
+  /// What all regions have cached, and who goes when it is too much.
+  public let cacheBudget: CacheBudget
   /// Direct writes under way, of all regions.
   let directWrites = Atomic<Int>(0)
   /// Errors since the start, for `regionfs-stat`.
@@ -112,6 +116,7 @@ public final class EngineContext: Sendable {
     self.settings = settings
     self.writer = writer
     self.health = health
+    cacheBudget = CacheBudget(limit: settings.cacheLimit, disk: disk, health: health)
     self.sink = sink
   }
 

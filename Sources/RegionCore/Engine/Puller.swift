@@ -85,6 +85,8 @@ final class Puller: Sendable {
     let plan = FetchPlan(located)
     let buffers = try await fetch(plan, priority)
     precondition(buffers.count == plan.fetches.count, "one buffer for each fetch")
+    // Where eviction does not keep up, who fills helps along.
+    if engine.cacheBudget.isFarOver { engine.cacheBudget.makeRoom() }
     let pooled = buffers.map { PooledBuffer($0, pool: engine.buffers) }
     ChunkFill(region: region, plan: plan, buffers: pooled).run(
       chunks, keep: priority == .readAhead)

@@ -29,6 +29,7 @@ extension Region {
       return state.machine.finished(chunk, failed: !filled)
     }
     answer(actions, error: .io)
+    if filled { noteWritten(Int(geometry.chunkSize)) }
   }
 
   /// Makes an absent chunk zero in the data file, as absent pages must be, but for those in `kept`.
