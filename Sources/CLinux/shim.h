@@ -42,6 +42,17 @@ static inline int linux_sync_file_range(int fd, off_t offset, off_t length, unsi
   return (int)syscall(SYS_sync_file_range, fd, offset, length, flags);
 }
 
+/// readahead(2).
+static inline int linux_readahead(int fd, off_t offset, unsigned long length) {
+  return (int)syscall(SYS_readahead, fd, offset, length);
+}
+/// open_tree(2) with OPEN_TREE_CLONE (Linux 5.2): a detached copy of the mount at `path`, which ends
+/// when the descriptor is closed. -1 without CAP_SYS_ADMIN.
+static inline int linux_clone_mount(const char *path) {
+  const int open_tree = 428, at_fdcwd = -100, clone = 1, cloexec = 02000000;
+  return (int)syscall(open_tree, at_fdcwd, path, clone | cloexec);
+}
+
 // close_range(2) with CLOSE_RANGE_UNSHARE (Linux 5.9): the calling thread leaves its process's table
 // of descriptors for one of its own in which only those below `first` are open.
 static inline int linux_leave_descriptors(unsigned int first) {

@@ -103,6 +103,8 @@ public struct CacheStatus: Codable, Equatable, Sendable {
   public var evictedChunks: UInt64 = 0
   /// How often a chunk was to go that could not: uncommitted, pinned or in use.
   public var keptChunks: UInt64 = 0
+  /// Bytes that the kernel was asked to read ahead of faults, since the mount.
+  public var prefilledBytes: UInt64 = 0
 
   /// All zero; set what is known.
   public init() {}

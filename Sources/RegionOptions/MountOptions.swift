@@ -98,6 +98,8 @@ public struct MountOptions: Equatable, Sendable {
   public var pushInterval = Duration.seconds(5)
   /// When chunks are pulled ahead of demand.
   public var pull = PullMode.auto
+  /// Bring what was pulled in the background into the kernel's cache.
+  public var prefill = true
   /// What msync and fsync wait for.
   public var sync = SyncMode.local
   /// Unit of pull of groups made by this mount: a power of two, 64 KiB ... 8 MiB.

@@ -135,6 +135,14 @@ public enum OptionTable {
       return true
     },
     .init(
+      "prefill", value: "on|off", default: "on",
+      "bring what was pulled in the background into the kernel's page cache"
+    ) { options, text, _ in
+      guard ["on", "off"].contains(text) else { return false }
+      options.prefill = text == "on"
+      return true
+    },
+    .init(
       "sync", value: "local|remote", default: "local",
       "what msync and fsync wait for: the local log or the commit"
     ) { options, text, _ in

@@ -113,6 +113,7 @@ final class Daemon: Sendable {
       }
       if !configuration.options.readOnly { kernelCache.start() }
       kernelCache.startFollowing(session)
+      if configuration.options.prefill { kernelCache.startPrefill() }
       engine.log(.info, "\(configuration.store) is mounted at \(session.mountpoint)")
     } catch {
       throw StackError("cannot mount at \(configuration.mountpoint): \(error)")
@@ -213,6 +214,7 @@ final class Daemon: Sendable {
     engine.log(.info, "unmounted, \(filesystem.uncommittedBytes) bytes to commit")
     let left = wait { await self.filesystem.drain() }
     heartbeat.stop()
+    engine.cacheBudget.stop()
     filesystem.closeCaches()
     for group in left {
       engine.log(.error, "changes of group \(group) remain in \(cache.path) and were not committed")

@@ -75,6 +75,7 @@ struct DaemonControl: ControlHandler {
     status.limitBytes = statistics.limitBytes
     status.evictedChunks = statistics.evictedChunks
     status.keptChunks = statistics.refusals
+    status.prefilledBytes = daemon.engine.prefilledBytes.load(ordering: .relaxed)
     return status
   }
 

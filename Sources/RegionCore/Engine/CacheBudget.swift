@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 
 /// How much of the cache disk a mount may take.
@@ -43,6 +44,8 @@ public final class CacheBudget: Sendable {
     var nextRegion: UInt32 = 1
     /// Somebody makes room.
     var isEvicting = false
+    /// The mount is over: the files may be another daemon's.
+    var isStopped = false
     var statistics = CacheStatistics()
   }
 
@@ -61,7 +64,7 @@ public final class CacheBudget: Sendable {
 
   /// Bytes written between two looks at the free space, where only that limits the cache.
   private static let interval: UInt64 = 16 << 20
-  /// Chunks that go between two measurements of one round.
+  /// Refusals in a row after which a short queue is given up for now.
   private static let batch = 64
 
   init(limit: CacheLimit, disk: any LocalDisk, health: StoreHealth) {
@@ -141,6 +144,9 @@ public final class CacheBudget: Sendable {
   /// Something was committed: what could not go may go now.
   func shouldTryAgain() -> Bool { isLimited && isTight.load(ordering: .relaxed) }
 
+  /// The most that one step of a read-ahead may bring, in bytes: it must not push out itself.
+  var readAheadLimit: UInt64 { limit.bytes.map { $0 / 16 } ?? .max }
+
   /// Eviction is behind by more than a few transfers.
   var isFarOver: Bool {
     guard let most = limit.bytes, !isTight.load(ordering: .relaxed) else { return false }
@@ -166,41 +172,57 @@ public final class CacheBudget: Sendable {
     guard excess > 0 else { return isTight.store(false, ordering: .relaxed) }
     // A little more, so that the next round is not due at once.
     let extra = (limit.bytes ?? limit.reserve) / 32
-    let target = excess + extra
-    var freed: UInt64 = 0
-    while freed < target {
-      let gone = dormant.evict(min(target - freed, 16 << 20), on: disk) + evictBatch(target - freed)
-      guard gone > 0 else { break }
-      freed += gone
-      if freed >= target { break }
-    }
-    excess = measure()
+    while excess > 0, evict(excess + extra) { excess = measure() }
     isTight.store(excess > 0, ordering: .relaxed)
+  }
+
+  /// Where eviction does not keep up, who fills helps along, or waits for who makes room.
+  func keepUp() {
+    guard isFarOver else { return }
+    makeRoom()
+    while isFarOver, isAtWork { sched_yield() }
+  }
+
+  /// Nothing is evicted any more when this returns.
+  public func stop() {
+    state.withLock { $0.isStopped = true }
+    while isAtWork { sched_yield() }
+  }
+
+  /// Evicts chunks of so many bytes. False if there were not enough that may go.
+  private func evict(_ wanted: UInt64) -> Bool {
+    var freed: UInt64 = 0
+    var refusals = 0
+    let patience = state.withLock { 2 * $0.sieve.count + Self.batch }
+    while freed < wanted {
+      if state.withLock({ $0.isStopped }) { return false }
+      let dormantBytes = dormant.evict(min(wanted - freed, 16 << 20), on: disk)
+      freed += dormantBytes
+      guard dormantBytes == 0 else { continue }
+      guard refusals < patience, let (bytes, isKept) = evictOne() else { return false }
+      freed += bytes
+      refusals = isKept ? refusals + 1 : 0
+    }
+    return true
   }
 
   /// Somebody makes room now.
   var isAtWork: Bool { state.withLock { $0.isEvicting } }
 
-  /// Up to a batch of chunks, or `wanted` bytes. Returns bytes of chunks that went.
-  private func evictBatch(_ wanted: UInt64) -> UInt64 {
-    var freed: UInt64 = 0
-    var refusals = 0
-    for _ in 0..<Self.batch {
-      guard freed < wanted, let (region, key, place) = nextVictim() else { break }
-      switch region.evict(ChunkIndex(key.chunk)) {
+  /// Evicts the next chunk if that is possible. Nil if there is none.
+  private func evictOne() -> (bytes: UInt64, isKept: Bool)? {
+    guard let (region, key, place) = nextVictim() else { return nil }
+    let outcome = region.evict(ChunkIndex(key.chunk))
+    state.withLock { state in
+      switch outcome {
       case .evicted:
-        freed += region.geometry.chunkSize
-        state.withLock { state in
-          state.sieve.remove(place)
-          state.statistics.evictedChunks += 1
-        }
-      case .gone: state.withLock { $0.sieve.remove(place) }
-      case .kept:
-        refusals += 1
-        state.withLock { $0.statistics.refusals += 1 }
+        state.sieve.remove(place)
+        state.statistics.evictedChunks += 1
+      case .gone: state.sieve.remove(place)
+      case .kept: state.statistics.refusals += 1
       }
     }
-    return freed
+    return (outcome == .evicted ? region.geometry.chunkSize : 0, outcome == .kept)
   }
 
   private func nextVictim() -> (Region, CachedChunk, place: Int)? {
@@ -248,8 +270,9 @@ public final class CacheBudget: Sendable {
 
 extension CacheBudget.State {
   fileprivate mutating func beginEvicting() -> Bool {
-    defer { isEvicting = true }
-    return !isEvicting
+    guard !isEvicting, !isStopped else { return false }
+    isEvicting = true
+    return true
   }
 }
 

@@ -86,7 +86,7 @@ public final class EngineContext: Sendable {
   /// Transfer buffers.
   public let buffers = BufferPool(limit: 96 << 20)
   /// Pulled chunks that are soon read, still in their transfer buffers.
-  let hotChunks = HotChunks(limit: 64 << 20)
+  let hotChunks: HotChunks
   /// What all regions have cached, and who goes when it is too much.
   public let cacheBudget: CacheBudget
   /// Direct writes under way, of all regions.
@@ -97,6 +97,10 @@ public final class EngineContext: Sendable {
   /// Makes the kernel forget pages that another writer's commit made old, and returns when it has;
   /// nil where there is no kernel.
   public let forgetPages = Lock<(@Sendable (Group, [StalePages]) async -> Void)?>(nil)
+  /// Told what background pulls brought, to bring it into the kernel's cache; nil: nobody does.
+  public let prefill = Lock<(@Sendable (Region, Range<UInt64>) -> Void)?>(nil)
+  /// Bytes that the kernel was asked to read that way.
+  public let prefilledBytes = Atomic<UInt64>(0)
   private let sink: @Sendable (EventLevel, String) -> Void
 
   /// A context; `sink` gets one line for each event. Names of objects and nonces come from
@@ -116,6 +120,8 @@ public final class EngineContext: Sendable {
     self.settings = settings
     self.writer = writer
     self.health = health
+    // They cannot be evicted: of a small cache they may be a part only.
+    hotChunks = HotChunks(limit: Int(min(64 << 20, (settings.cacheLimit.bytes ?? .max) / 4)))
     cacheBudget = CacheBudget(limit: settings.cacheLimit, disk: disk, health: health)
     self.sink = sink
   }

@@ -85,11 +85,12 @@ final class Puller: Sendable {
     let plan = FetchPlan(located)
     let buffers = try await fetch(plan, priority)
     precondition(buffers.count == plan.fetches.count, "one buffer for each fetch")
-    // Where eviction does not keep up, who fills helps along.
-    if engine.cacheBudget.isFarOver { engine.cacheBudget.makeRoom() }
+    engine.cacheBudget.keepUp()
     let pooled = buffers.map { PooledBuffer($0, pool: engine.buffers) }
+    let prefill = priority == .background ? engine.prefill.withLock { $0 } : nil
     ChunkFill(region: region, plan: plan, buffers: pooled).run(
-      chunks, keep: priority == .readAhead)
+      chunks, keep: priority == .readAhead || prefill != nil)
+    if let prefill { region.tellPrefill(chunks, prefill) }
     let bytes = plan.fetches.reduce(0) { $0 + UInt64($1.range.count) }
     region.bytesPulled.add(bytes, ordering: .relaxed)
     return bytes

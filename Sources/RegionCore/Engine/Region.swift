@@ -271,7 +271,10 @@ public final class Region: Sendable {
     guard !state.isClosed else { return }
     let (advice, isKnown) = state.readAhead.touched(chunk, end: chunkCount)
     if let advice {
-      work.readAheads += advice.chunks.filter { takeForPrefetch($0, &state) }
+      let most = engine.cacheBudget.readAheadLimit >> geometry.chunkShift
+      work.readAheads += advice.chunks.prefix(Int(clamping: max(2, most))).filter {
+        takeForPrefetch($0, &state)
+      }
       chunks.setMark(advice.mark)
     }
     noteMiss(isSequential: isKnown, &state, &work)

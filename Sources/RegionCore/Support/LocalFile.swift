@@ -193,6 +193,17 @@ public final class LocalFile: Sendable {
     return found < 0 ? nil : UInt64(found)
   }
 
+  /// Lets the kernel forget its pages of the range, once they are on the disk.
+  /// `sync_file_range(2)`, `posix_fadvise(2)`. Errors only leave them where they are.
+  public func dropCached(_ range: Range<UInt64>) {
+    guard substitute == nil else { return }
+    let waitWriteWait: UInt32 = 7
+    _ = linux_sync_file_range(
+      descriptor, off_t(range.lowerBound), off_t(range.count), waitWriteWait)
+    _ = posix_fadvise(
+      descriptor, off_t(range.lowerBound), off_t(range.count), POSIX_FADV_DONTNEED)
+  }
+
   /// `fdatasync(2)`.
   public func syncData() throws(LocalError) {
     if let substitute { return try substitute.sync() }

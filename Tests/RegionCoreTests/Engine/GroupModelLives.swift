@@ -7,6 +7,8 @@ import Testing
 extension GroupModel {
   func replaceDaemon(of host: Int) {
     hosts[host].group = nil
+    // A dead process evicts nothing.
+    hosts[host].daemon.engine.cacheBudget.stop()
     hosts[host].daemon = daemon(
       hosts[host].cache, hosts[host].writer, hosts[host].disk, hosts[host].boot)
   }
