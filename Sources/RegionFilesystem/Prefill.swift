@@ -26,7 +26,14 @@ final class Prefill: Sendable {
     var files: [UInt64: LocalFile] = [:]
     /// What was asked for, and since when: its cache file's pages go when the kernel has read them.
     var filled: [(job: Job, since: MonotonicTime)] = []
+    /// Bytes asked for of each file.
+    var asked: [Name: UInt64] = [:]
     var isStopped = false
+  }
+
+  private struct Name: Hashable {
+    var group: GroupID
+    var file: FileID
   }
 
   /// Jobs that wait; beyond it the newest is dropped, for prefilling is never owed.
@@ -129,8 +136,21 @@ final class Prefill: Sendable {
         if let open { close(open.descriptor) }
         open = openFile(job, in: tree).map { (job.group, job.file, $0) }
       }
-      guard let open else { continue }
+      guard let open, mayAsk(job) else { continue }
       guard fill(open.descriptor, job) else { return }
+    }
+  }
+
+  /// Whether the file's pages may take still more of the memory: a quarter of it, for a pull of more
+  /// would push out what others have cached, and in the end itself.
+  private func mayAsk(_ job: Job) -> Bool {
+    let most = MemoryWatch.total / 4
+    return state.withLock { state in
+      let name = Name(group: job.group, file: job.file)
+      let asked = (state.asked[name] ?? 0) + UInt64(job.bytes.count)
+      guard asked <= most else { return false }
+      state.asked[name] = asked
+      return true
     }
   }
 
@@ -206,6 +226,12 @@ final class MemoryWatch: Sendable {
 
   /// Hundredths of the last ten seconds that some task waited for memory, at which it is short.
   private static let pressureLimit = 5.0
+
+  /// The host's memory in bytes.
+  static let total: UInt64 = {
+    let pages = sysconf(Int32(_SC_PHYS_PAGES))
+    return pages > 0 ? UInt64(pages) * UInt64(Geometry.pageSize) : 0
+  }()
 
   /// At least an eighth of the memory is available, and nothing waits for memory.
   var isPlenty: Bool {
