@@ -1,11 +1,12 @@
 // Linux calls that the Glibc module map leaves out: epoll, timerfd, signalfd, splice,
-// fallocate, sync_file_range.
+// fallocate, sync_file_range, extended attributes.
 #pragma once
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/types.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 // These need _GNU_SOURCE, which would make this module's view of the libc headers differ from
@@ -39,6 +40,17 @@ static inline int linux_fallocate(int fd, int mode, off_t offset, off_t length) 
 /// sync_file_range(2).
 static inline int linux_sync_file_range(int fd, off_t offset, off_t length, unsigned flags) {
   return (int)syscall(SYS_sync_file_range, fd, offset, length, flags);
+}
+
+/// readahead(2).
+static inline int linux_readahead(int fd, off_t offset, unsigned long length) {
+  return (int)syscall(SYS_readahead, fd, offset, length);
+}
+/// open_tree(2) with OPEN_TREE_CLONE (Linux 5.2): a detached copy of the mount at `path`, which ends
+/// when the descriptor is closed. -1 without CAP_SYS_ADMIN.
+static inline int linux_clone_mount(const char *path) {
+  const int open_tree = 428, at_fdcwd = -100, clone = 1, cloexec = 02000000;
+  return (int)syscall(open_tree, at_fdcwd, path, clone | cloexec);
 }
 
 // close_range(2) with CLOSE_RANGE_UNSHARE (Linux 5.9): the calling thread leaves its process's table

@@ -93,6 +93,23 @@ public struct MemoryStatus: Codable, Equatable, Sendable {
   public init() {}
 }
 
+/// The cache's chunks, of all regions.
+public struct CacheStatus: Codable, Equatable, Sendable {
+  /// What they take on the disk.
+  public var usedBytes: UInt64 = 0
+  /// The most that they may take (`cache_size`); nil: no limit.
+  public var limitBytes: UInt64?
+  /// Chunks that made room for others since the mount.
+  public var evictedChunks: UInt64 = 0
+  /// How often a chunk was to go that could not: uncommitted, pinned or in use.
+  public var keptChunks: UInt64 = 0
+  /// Bytes that the kernel was asked to read ahead of faults, since the mount.
+  public var prefilledBytes: UInt64 = 0
+
+  /// All zero; set what is known.
+  public init() {}
+}
+
 /// What this mount may do with a group.
 public enum RegionRole: String, Codable, Sendable {
   /// It holds the claim and may push.
@@ -163,6 +180,8 @@ public struct RegionStatus: Codable, Equatable, Sendable {
   public var chunksTotal: UInt64 = 0
   /// Chunks that can be read without the store.
   public var chunksPresent: UInt64 = 0
+  /// Chunks that stay in the cache whatever its limit says; nil from daemons that do not tell.
+  public var chunksPinned: UInt64?
   /// Chunks on their way.
   public var chunksPulling: UInt64 = 0
   /// Pull mode and progress.
@@ -225,6 +244,8 @@ public struct StatusReport: Codable, Equatable, Sendable {
   public var store: StoreStatus
   /// The daemon's memory.
   public var memory: MemoryStatus
+  /// The cache; nil from daemons that do not tell.
+  public var cache: CacheStatus?
   /// Requests that wait too long; nil from daemons that do not tell.
   public var watchdog: WatchdogStatus?
   /// Its regions, ordered by name.

@@ -19,6 +19,7 @@ public final class KernelCache: Sendable {
   private let interval: Duration
   private let state = Lock(State())
   let invalidator: Invalidator
+  private let prefill: Prefill
 
   /// A cache keeper of a mount; `interval` is how long a dirty page may stay unseen.
   public init(
@@ -31,6 +32,7 @@ public final class KernelCache: Sendable {
       UInt64(device.major) << 8 | UInt64(device.minor & 0xff)
       | UInt64(device.minor & ~0xff) << 12
     self.interval = interval
+    prefill = Prefill(filesystem: filesystem, mountpoint: mountpoint, device: self.device)
     invalidator = Invalidator(filesystem: filesystem, mountpoint: mountpoint)
   }
 
@@ -44,6 +46,9 @@ public final class KernelCache: Sendable {
       }
     }
   }
+
+  /// Starts to bring what is pulled in the background into the kernel's cache.
+  public func startPrefill() { prefill.start() }
 
   /// Gives this thread a table of descriptors of its own.
   ///
@@ -71,6 +76,7 @@ public final class KernelCache: Sendable {
   public func stop() {
     state.withLock { $0.isStopped = true }
     invalidator.stop()
+    prefill.stop()
   }
 
   private var isStopped: Bool { state.withLock { $0.isStopped } }

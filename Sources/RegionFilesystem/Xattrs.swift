@@ -13,6 +13,7 @@ extension RegionFilesystem {
     _ id: NodeID, name: [UInt8], value: [UInt8], flags: Int32, reply: consuming EmptyReply
   ) {
     guard name.starts(with: Self.prefix) else { return reply.error(EOPNOTSUPP) }
+    if name == Self.pinnedName { return setPinned(id, value, reply: reply) }
     guard name.count <= Limits.xattrNameLength else { return reply.error(ERANGE) }
     guard value.count <= Limits.xattrValueLength else { return reply.error(E2BIG) }
     if name.starts(with: Self.ownPrefix) {
@@ -37,6 +38,7 @@ extension RegionFilesystem {
 
   /// FUSE_REMOVEXATTR.
   public func removexattr(_ id: NodeID, name: [UInt8], reply: consuming EmptyReply) {
+    if name == Self.pinnedName { return setPinned(id, Array("none".utf8), reply: reply) }
     edit(id, reply) { (inode) throws(RegionError) in
       guard let at = inode.xattrs.firstIndex(where: { $0.name == name }) else {
         throw .noAttribute
@@ -66,6 +68,7 @@ extension RegionFilesystem {
   public func getxattr(_ id: NodeID, name: [UInt8], size: Int, reply: consuming XattrReply) {
     guard name.starts(with: Self.prefix) else { return reply.error(EOPNOTSUPP) }
     guard id != Self.top else { return reply.error(ENODATA) }
+    if name == Self.pinnedName { return getPinned(id, size: size, reply: reply) }
     guard let node = node(id), let inode = node.group.inode(node.file) else {
       return reply.error(ESTALE)
     }

@@ -10,6 +10,40 @@ public enum PullMode: String, CaseIterable, Sendable {
   case full
 }
 
+/// How much of the cache's disk chunks may take.
+public enum CacheSize: Hashable, Sendable {
+  /// As much as there is.
+  case unlimited
+  /// So many bytes.
+  case bytes(UInt64)
+  /// So many hundredths of the disk.
+  case percent(UInt64)
+
+  /// Parses `unlimited`, a size or a percentage; nil if it is none that is allowed.
+  init?(_ text: String) {
+    if text == "unlimited" {
+      self = .unlimited
+    } else if text.hasSuffix("%") {
+      guard let part = UInt64(text.dropLast()), (1...100).contains(part) else { return nil }
+      self = .percent(part)
+    } else {
+      guard let bytes = Quantities.bytes(text), (64 << 20...64 << 40).contains(bytes) else {
+        return nil
+      }
+      self = .bytes(bytes)
+    }
+  }
+
+  /// The limit on a disk of so many bytes; nil: none.
+  public func limit(ofDisk total: UInt64) -> UInt64? {
+    switch self {
+    case .unlimited: nil
+    case .bytes(let bytes): bytes
+    case .percent(let part): max(64 << 20, total / 100 * part)
+    }
+  }
+}
+
 /// What msync and fsync wait for.
 public enum SyncMode: String, CaseIterable, Sendable {
   /// The log on the local disk.
@@ -64,6 +98,8 @@ public struct MountOptions: Equatable, Sendable {
   public var pushInterval = Duration.seconds(5)
   /// When chunks are pulled ahead of demand.
   public var pull = PullMode.auto
+  /// Bring what was pulled in the background into the kernel's cache.
+  public var prefill = true
   /// What msync and fsync wait for.
   public var sync = SyncMode.local
   /// Unit of pull of groups made by this mount: a power of two, 64 KiB ... 8 MiB.
@@ -74,6 +110,8 @@ public struct MountOptions: Equatable, Sendable {
   public var downloadLimitBytes: UInt64?
   /// Most bytes a second to the store: 64 KiB ... 64 TiB; nil: no limit.
   public var uploadLimitBytes: UInt64?
+  /// Most bytes of cached chunks: 64 MiB ... 64 TiB, or 1 ... 100 % of the disk.
+  public var cacheSize = CacheSize.unlimited
   /// Longest wait of a fault for the store before it fails: 1 s ... 1 h.
   public var faultTimeout = Duration.seconds(30)
   /// How often groups with open files are looked at for others' commits: 100 ms ... 1 h; 0: at open.

@@ -73,6 +73,14 @@ public enum OptionTable {
       return true
     },
     .init(
+      "cache_size", value: "64m...64t|1%...100%|unlimited", default: "unlimited",
+      "most bytes of cached chunks, or their part of the disk"
+    ) { options, text, _ in
+      guard let size = CacheSize(text) else { return false }
+      options.cacheSize = size
+      return true
+    },
+    .init(
       "chunk_size", value: "64k...8m, a power of two", default: "256k",
       "unit of pull of groups made by this mount"
     ) { options, text, _ in
@@ -140,6 +148,14 @@ public enum OptionTable {
     ) { options, text, _ in
       guard let mode = PullMode(rawValue: text) else { return false }
       options.pull = mode
+      return true
+    },
+    .init(
+      "prefill", value: "on|off", default: "on",
+      "bring what was pulled in the background into the kernel's page cache"
+    ) { options, text, _ in
+      guard ["on", "off"].contains(text) else { return false }
+      options.prefill = text == "on"
       return true
     },
     .init(

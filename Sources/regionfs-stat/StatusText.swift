@@ -38,6 +38,9 @@ enum StatusText {
       if let reason = region.roleReason {
         text += "  \(name): \(region.role.rawValue): \(HumanText.printable(reason))\n"
       }
+      if let pinned = region.chunksPinned, pinned > 0 {
+        text += "  \(name): \(pinned) chunks pinned\n"
+      }
       if let error = region.faults.lastError {
         text += "  \(name): last error \(self.error(error, now: now))\n"
       }
@@ -62,7 +65,8 @@ enum StatusText {
     text += "  mode     pull=\(mount.pullMode) sync=\(mount.syncMode)"
     text += mount.kernelTuned ? ", kernel tuned" : ", kernel not tuned"
     text += mount.kernelTuningReason.map { ": " + HumanText.printable($0) } ?? ""
-    text += "\n  cache    \(HumanText.printable(mount.cacheDirectory))\n"
+    text += "\n  cache    \(HumanText.printable(mount.cacheDirectory))"
+    text += (report.cache.map(cache) ?? "") + "\n"
     let requests = store.requests.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }
     text += "  store    \(store.reachable ? "reachable" : "NOT REACHABLE")"
     text += ", \(HumanText.bytes(store.downloadedBytes)) down"
@@ -74,6 +78,13 @@ enum StatusText {
       text += store.lastError.map { ", last \(error($0, now: now))" } ?? ""
       text += "\n"
     }
+    return text
+  }
+
+  private static func cache(_ cache: CacheStatus) -> String {
+    var text = ", \(HumanText.bytes(cache.usedBytes))"
+    text += cache.limitBytes.map { " of \(HumanText.bytes($0))" } ?? ""
+    if cache.evictedChunks > 0 { text += ", \(cache.evictedChunks) chunks evicted" }
     return text
   }
 

@@ -87,6 +87,7 @@ final class Daemon: Sendable {
 
   /// Asks the store, replays logs, mounts, and serves. When this returns the mount answers.
   func mount() throws(StackError) {
+    scanCache()
     let isOnline = try reachStore()
     wait { await self.filesystem.recoverLogs(self.cache) }
     if isOnline { wait { await self.finishRenames() } }
@@ -112,6 +113,7 @@ final class Daemon: Sendable {
       }
       if !configuration.options.readOnly { kernelCache.start() }
       kernelCache.startFollowing(session)
+      if configuration.options.prefill { kernelCache.startPrefill() }
       engine.log(.info, "\(configuration.store) is mounted at \(session.mountpoint)")
     } catch {
       throw StackError("cannot mount at \(configuration.mountpoint): \(error)")
@@ -177,6 +179,15 @@ final class Daemon: Sendable {
     }
   }
 
+  /// Counts what earlier mounts left in the cache against its limit.
+  private func scanCache() {
+    do throws(LocalError) {
+      try engine.cacheBudget.scan(cache.path)
+    } catch {
+      engine.log(.warning, "cannot look through the cache: \(error)")
+    }
+  }
+
   private func purgeNowAndThen() async {
     while progress.state == .running {
       await filesystem.purgeExpired()
@@ -203,6 +214,7 @@ final class Daemon: Sendable {
     engine.log(.info, "unmounted, \(filesystem.uncommittedBytes) bytes to commit")
     let left = wait { await self.filesystem.drain() }
     heartbeat.stop()
+    engine.cacheBudget.stop()
     filesystem.closeCaches()
     for group in left {
       engine.log(.error, "changes of group \(group) remain in \(cache.path) and were not committed")

@@ -64,7 +64,19 @@ struct DaemonControl: ControlHandler {
       mount: mountStatus(), store: storeStatus, memory: MemoryReading.current(),
       regions: regions.sorted { $0.name < $1.name })
     report.watchdog = watchdog.status
+    report.cache = cacheStatus
     return report
+  }
+
+  private var cacheStatus: CacheStatus {
+    let statistics = daemon.engine.cacheBudget.statistics
+    var status = CacheStatus()
+    status.usedBytes = statistics.usedBytes
+    status.limitBytes = statistics.limitBytes
+    status.evictedChunks = statistics.evictedChunks
+    status.keptChunks = statistics.refusals
+    status.prefilledBytes = daemon.engine.prefilledBytes.load(ordering: .relaxed)
+    return status
   }
 
   private var storeStatus: StoreStatus {
@@ -92,6 +104,7 @@ struct DaemonControl: ControlHandler {
     status.chunkBytes = region.chunkSize
     status.chunksTotal = region.chunksTotal
     status.chunksPresent = region.chunksPresent
+    status.chunksPinned = region.chunksPinned
     status.chunksPulling = region.chunksPulling
     status.pull.mode = region.pullMode
     status.pull.reason = region.pullReason
@@ -158,7 +171,7 @@ struct DaemonControl: ControlHandler {
       if !pull.isRunning {
         guard attempts < 3 else {
           throw ControlError(
-            .failed, "cannot pull \(path): \(pull.lastError ?? "its chunks change all the time")")
+            .failed, "cannot pull \(path): \(pull.lastError ?? region.pullReading.reason)")
         }
         attempts += 1
         pull.begin()

@@ -19,8 +19,21 @@ extension Daemon {
     settings.isReadOnly = options.readOnly
     settings.takeover = options.takeover
     settings.geometry = Geometry(chunkSize: options.chunkBytes) ?? .standard
+    settings.cacheLimit = cacheLimit(options.cacheSize, cachePath(configuration))
     settings.holder = String("\(hostName):\(configuration.mountpoint)".prefix(200))
     return settings
+  }
+
+  /// The most that the mount leaves free of its cache's disk, where it can, in bytes.
+  private static let largestReserve: UInt64 = 4 << 30
+
+  /// The cache's limit: what was asked for, and never the last twentieth of the disk.
+  static func cacheLimit(_ size: CacheSize, _ path: String) -> CacheLimit {
+    var status = statvfs()
+    guard unsafe statvfs(path, &status) == 0 else { return CacheLimit() }
+    let total = UInt64(status.f_blocks) * UInt64(status.f_frsize)
+    return CacheLimit(
+      bytes: size.limit(ofDisk: total), reserve: min(total / 20, largestReserve))
   }
 
   static var hostName: String {

@@ -124,6 +124,18 @@ import Testing
       "A process that waits for a page can be killed.",
       "StoreFaultTests.swift/aReaderThatWaitsCanBeKilled",
       "InterruptTests.swift/aProcessInAFaultCanBeKilled"),
+    Promise(
+      "Cached chunks take no more of the disk than cache_size, but for what is uncommitted or pinned and for pulls under way.",
+      "CacheLimitTests.swift/aRegionTenTimesTheLimitLosesNothing",
+      "EvictionTests.swift/theBudgetKeepsTheDataFilesWithinTheLimit"),
+    Promise(
+      "What made room for others is pulled again when it is read, with the same bytes.",
+      "CacheLimitTests.swift/aRegionTenTimesTheLimitLosesNothing",
+      "GroupModelTests.swift/everyLifeAgreesWithAPlainArray"),
+    Promise(
+      "Pinned bytes stay until they are unpinned, through unmounts and crashes.",
+      "CacheLimitTests.swift/pinnedBytesStayThroughScansAndRemounts",
+      "EvictionTests.swift/pinnedChunksStayAndAreRemembered"),
   ]
 
   private static let tests = Programs.root + "/Tests"

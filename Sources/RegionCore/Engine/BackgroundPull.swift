@@ -18,6 +18,8 @@ struct BackgroundPull: Sendable {
   var cursor: ChunkIndex = 0
   /// Workers under way.
   var workers = 0
+  /// It ended before everything was here, for want of room.
+  var isCut = false
   /// One of them failed: some chunks are missing.
   var hasFailed = false
   /// What the file's format says was wished for.
@@ -69,7 +71,8 @@ extension Region {
     let size = currentSize.load(ordering: .relaxed)
     // The file system need not be asked before anything depends on it.
     let isEarly = misses < PullDecision.fewMisses
-    let room = isEarly ? 0 : ((try? data.freeSpace()) ?? 0) / 2
+    let free = isEarly ? 0 : ((try? data.freeSpace()) ?? 0) / 2
+    let room = isEarly || engine.cacheBudget.hasRoom(for: size) ? free : 0
     return PullDecision(
       size: size, misses: misses, demandSeconds: engine.pace.withLock { $0.demandSeconds },
       rate: engine.bulk.reading.rate, room: room)
@@ -133,6 +136,12 @@ extension Region {
       // While the store is down the other workers would fail one after the other.
       let isHopeless = state.background.hasFailed && engine.health.isDown
       guard !state.isClosed, !isHopeless else { return nil }
+      // What nobody asked for yet never makes others go.
+      guard engine.cacheBudget.hasRoom(for: bytes) else {
+        state.background.isCut = true
+        state.background.reason = "stopped: the cache is full"
+        return nil
+      }
       var order = state.background.order
       // Not twice in memory, so that it is not copied.
       state.background.order = PullOrder()
@@ -168,7 +177,7 @@ extension Region {
       guard state.background.workers == 0, state.background.phase == .running else {
         return (work, [])
       }
-      if !state.background.hasFailed, hasMore(state), !state.isClosed {
+      if !state.background.hasFailed, !state.background.isCut, hasMore(state), !state.isClosed {
         // Wished for while the last worker ended.
         startWorkers(&state, &work)
         return (work, [])

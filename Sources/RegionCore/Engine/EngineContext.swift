@@ -61,6 +61,8 @@ public struct EngineSettings: Sendable {
   /// Bytes of the log that one commit takes at most, so that progress shows and its segments are at
   /// most `Limits.commitSegments`.
   var commitBytes = Limits.segmentTarget * (Limits.commitSegments - 2)
+  /// How much of the cache disk the mount may take.
+  public var cacheLimit = CacheLimit()
   /// How long a dropped object stays in the store.
   public var collectionGrace = Duration.seconds(3600)
 
@@ -90,11 +92,13 @@ public final class EngineContext: Sendable {
   /// Transfer buffers.
   public let buffers = BufferPool(limit: 96 << 20)
   /// Pulled chunks that are soon read, still in their transfer buffers.
-  let hotChunks = HotChunks(limit: 64 << 20)
+  let hotChunks: HotChunks
   /// Says when bulk transfers begin.
   public let bulk: BulkTransfers
   /// How long pulls take.
   let pace = Lock(PullPace())
+  /// What all regions have cached, and who goes when it is too much.
+  public let cacheBudget: CacheBudget
   /// Direct writes under way, of all regions.
   let directWrites = Atomic<Int>(0)
   /// Errors since the start, for `regionfs-stat`.
@@ -103,6 +107,10 @@ public final class EngineContext: Sendable {
   /// Makes the kernel forget pages that another writer's commit made old, and returns when it has;
   /// nil where there is no kernel.
   public let forgetPages = Lock<(@Sendable (Group, [StalePages]) async -> Void)?>(nil)
+  /// Told what background pulls brought, to bring it into the kernel's cache; nil: nobody does.
+  public let prefill = Lock<(@Sendable (Region, Range<UInt64>) -> Void)?>(nil)
+  /// Bytes that the kernel was asked to read that way.
+  public let prefilledBytes = Atomic<UInt64>(0)
   private let sink: @Sendable (EventLevel, String) -> Void
 
   /// A context; `sink` gets one line for each event. Names of objects and nonces come from
@@ -123,6 +131,9 @@ public final class EngineContext: Sendable {
     self.settings = settings
     self.writer = writer
     self.health = health
+    // They cannot be evicted: of a small cache they may be a part only.
+    hotChunks = HotChunks(limit: Int(min(64 << 20, (settings.cacheLimit.bytes ?? .max) / 4)))
+    cacheBudget = CacheBudget(limit: settings.cacheLimit, disk: disk, health: health)
     self.sink = sink
   }
 

@@ -193,16 +193,21 @@ public final class Group: Sendable {
       let root = state.root
       let tail = state.tail
       let lineage = try cache.lineage()
-      let cached = try cache.open(
-        inode.id, geometry: geometry, commit: root.commit, bootID: bootID
-      ) { header in
-        Self.trust(header, root: root, lineage: lineage, writer: engine.writer, tail: tail)
+      let name = DormantFiles.Name(group: id, file: inode.id)
+      let cached = try engine.cacheBudget.dormant.opening(name) { () throws(LocalError) in
+        try cache.open(
+          inode.id, geometry: geometry, commit: root.commit, bootID: bootID
+        ) { header in
+          Self.trust(header, root: root, lineage: lineage, writer: engine.writer, tail: tail)
+        }
       }
       let puller = Puller(objects: objects, map: map) { [weak self] in
         await self?.refresh(maxAge: .zero)
       }
       let region = try Region(
         file: inode.id, size: inode.size, engine: engine, map: map, puller: puller, cached: cached)
+      region.setPins(try Pins(cache).chunks(of: inode.id, geometry: geometry))
+      if case .stopped = state.role { region.keepAll(true) }
       state.regions[inode.id] = OpenRegion(region: region)
       return region
     } catch {
@@ -237,7 +242,7 @@ public final class Group: Sendable {
     let isClean = state.push.uncommittedBytes == 0
     // A region with pages that only the log and the data file have stays until they are committed.
     for (file, open) in state.regions.sorted(by: { $0.key < $1.key })
-    where open.opens == 0 && (isClean || !open.region.hasUnsettledChunks) {
+    where open.opens == 0 && (isClean || !open.region.hasChunksOfTheLog) {
       retire(open.region, state.root.commit, synced: false)
       state.regions[file] = nil
     }

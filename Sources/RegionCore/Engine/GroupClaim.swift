@@ -137,6 +137,8 @@ extension Group {
         state.log = writeLog
         state.sync = SyncState()
         state.push = PushState()
+        // Its numbers begin anew; of the last one nothing is uncommitted.
+        noteCommitted(through: .max, state)
         state.before = [:]
       }
       return nil
@@ -206,6 +208,7 @@ extension Group {
     for (file, open) in state.regions
     where open.opens > 0 && tree.namespace[file] == nil && state.unlinked[file] == nil {
       state.unlinked[file] = state.namespace[file]
+      open.region.keepAll(true)
     }
     map.reset(to: tree.index, tables: tree.tables, keeping: state.orphans)
     state.tail = TailChanges(root: root, tables: tree.tables, geometry: geometry)

@@ -81,6 +81,7 @@ extension Group {
     guard let inode = state.namespace[id], inode.kind == .file else { return }
     if let open = state.regions[id], open.opens > 0 {
       state.unlinked[id] = inode
+      open.region.keepAll(true)
       return
     }
     state.regions.removeValue(forKey: id)?.region.close()
@@ -125,10 +126,11 @@ extension Group {
     let outcome = state.withLock { state -> Outcome in
       change(region, &state) { (inode, state) throws(RegionError) in
         let plan = WritePlan(offset: offset, count: bytes.count, size: inode.size)
+        if case .waitFor(let busy) = region.canReplace(plan.pages) { return .waitFor(busy) }
+        // Only now, when no eviction can come between.
         for page in plan.mergedPages where !region.isValid(page) {
           return .waitFor(page << Geometry.pageShift..<(page + 1) << Geometry.pageShift)
         }
-        if case .waitFor(let busy) = region.canReplace(plan.pages) { return .waitFor(busy) }
         if isLogFull(state) {
           // A slow store makes room again; one that is away may not for long.
           guard !state.push.isFailing, state.isVerified else { throw .noSpace }
@@ -240,6 +242,7 @@ extension Group {
       case .tooLarge: throw LocalError("append", path: region.name, code: 27 /* EFBIG */)
       }
     }
+    region.noteUncommitted(record, log.lastSequence)
     do throws(LocalError) {
       try unsafe region.apply(record, payload)
     } catch {
@@ -266,10 +269,10 @@ extension Group {
     _ state: inout State
   ) throws(RegionError) -> Outcome {
     let plan = ZeroPlan(zeroing, oldSize: inode.size, newSize: size)
+    if case .waitFor(let busy) = region.canReplace(plan.touched) { return .waitFor(busy) }
     for page in plan.edges where !region.isValid(page.page) {
       return .waitFor(page.page << Geometry.pageShift..<(page.page + 1) << Geometry.pageShift)
     }
-    if case .waitFor(let busy) = region.canReplace(plan.touched) { return .waitFor(busy) }
     do throws(LocalError) {
       let image = try plan.image(region)
       let record = DataRecord(file: region.file, size: size, time: now, runs: plan.runs)

@@ -85,7 +85,8 @@ extension Group {
     let cache: GroupCache
     do throws(LocalError) {
       cache = try GroupCache(
-        group: root.group, cacheDirectory: cacheDirectory, disk: objects.engine.disk)
+        group: root.group, cacheDirectory: cacheDirectory, disk: objects.engine.disk,
+        dormant: objects.engine.cacheBudget.dormant)
     } catch {
       throw .store(
         StoreError(
@@ -226,6 +227,7 @@ extension Group {
           into: buffer.memory.prefixBytes(length), at: payload.offset)
         guard count == length else { throw LocalError("pread", path: payload.file.path, code: EIO) }
       }
+      region.noteUncommitted(record, entry.sequence)
       try unsafe region.apply(record, buffer.bytes)
       state.namespace.update(record.file) { $0.note(record) }
     }

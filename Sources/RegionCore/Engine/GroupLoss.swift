@@ -74,6 +74,7 @@ extension Group {
         bytes: entry.length, file: entry.record.dataFile, at: engine.clock.now)
     }
     state.sync.committed = max(state.sync.committed, cut)
+    noteCommitted(through: cut, state)
     do throws(LocalError) {
       try log.drop(through: cut)
     } catch {
@@ -125,7 +126,10 @@ extension Group {
 
   /// Ends the log of a claim that is gone, of which everything is committed, and looks for news.
   private func becomeFollower() async {
-    let (root, etag) = state.withLock { ($0.root, $0.etag) }
+    let (root, etag) = state.withLock { state in
+      keepAll(false, state)
+      return (state.root, state.etag)
+    }
     endLog(root, etag)
     let waiters = state.withLock { state -> [@Sendable (RegionError?) -> Void] in
       guard case .claiming(let waiters) = state.role else { return [] }

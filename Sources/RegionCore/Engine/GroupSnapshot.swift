@@ -10,6 +10,8 @@ public struct RegionSnapshot: Sendable {
   public var chunksTotal: UInt64
   /// Chunks whose bytes are in the cache, or known to be zero; at most `chunksTotal`.
   public var chunksPresent: UInt64
+  /// Chunks that stay in the cache whatever its limit says, here already or not.
+  public var chunksPinned: UInt64
   /// Chunks being pulled now.
   public var chunksPulling: UInt64
   /// "lazy", or "background" once a pull of the whole region has begun.
@@ -121,7 +123,7 @@ extension Region {
       let background = state.background
       let total = chunkCount
       let present =
-        background.phase == .done
+        background.phase == .done && !background.isCut
         ? total : min(total, UInt64(max(0, chunksPresent.load(ordering: .relaxed))))
       let elapsed = background.startedAt.map { now.since($0).secondsValue } ?? 0
       let isRunning = background.phase == .running
@@ -130,7 +132,7 @@ extension Region {
       return RegionSnapshot(
         path: path, size: currentSize.load(ordering: .relaxed), chunkSize: geometry.chunkSize,
         chunksTotal: total, chunksPresent: present,
-        chunksPulling: UInt64(state.machine.pullCount),
+        chunksPinned: pinnedCount(state), chunksPulling: UInt64(state.machine.pullCount),
         pullMode: background.phase == .idle ? "lazy" : "background",
         pullReason: background.reason, pulledBytes: isRunning ? background.bytes : 0,
         pullTotalBytes: isRunning ? background.bytes + left : 0, pullRate: rate,

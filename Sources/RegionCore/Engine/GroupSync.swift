@@ -92,6 +92,7 @@ extension Group {
     if case .claiming(let waiting) = state.role { claimers = waiting }
     state.role = .stopped(error, reason: reason)
     state.lastError = reason
+    keepAll(true, state)
     engine.log(.error, "group \(id) is read-only until it is mounted again: \(reason)")
     let waiters = state.sync.commitWaiters.map(\.completion) + claimers
     state.sync.commitWaiters = []

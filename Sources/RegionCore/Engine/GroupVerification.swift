@@ -94,6 +94,7 @@ extension Group {
       if root.commit.number > 0 { state.lastCommitAt = root.committedAt }
       state.sync.committed = max(state.sync.committed, cut)
       state.isVerified = true
+      noteCommitted(through: cut, state)
       return SyncState.take(&state.sync.commitWaiters, through: cut)
     }
     for completion in ready { completion(nil) }

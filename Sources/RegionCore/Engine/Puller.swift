@@ -96,9 +96,12 @@ final class Puller: Sendable {
     let buffers = try await fetch(plan, priority)
     note(engine.clock.now.since(start), of: plan, priority)
     precondition(buffers.count == plan.fetches.count, "one buffer for each fetch")
+    engine.cacheBudget.keepUp()
     let pooled = buffers.map { PooledBuffer($0, pool: engine.buffers) }
+    let prefill = priority == .background ? engine.prefill.withLock { $0 } : nil
     ChunkFill(region: region, plan: plan, buffers: pooled, lane: priority.lane).run(
-      chunks, keep: priority == .readAhead)
+      chunks, keep: priority == .readAhead || prefill != nil)
+    if let prefill { region.tellPrefill(chunks, prefill) }
     let bytes = plan.fetches.reduce(0) { $0 + UInt64($1.range.count) }
     region.bytesPulled.add(bytes, ordering: .relaxed)
     return bytes

@@ -270,6 +270,7 @@ extension Group {
       }
       state.push.noteCommitted()
       state.sync.committed = recipe.cut
+      noteCommitted(through: recipe.cut, state)
       do throws(LocalError) {
         try state.log?.drop(through: recipe.cut)
       } catch {

@@ -31,6 +31,7 @@ extension Region {
       return state.machine.finished(chunk, lane, filled ? .filled : .failed)
     }
     answer(actions, error: .io)
+    if filled { noteWritten(Int(geometry.chunkSize)) }
   }
 
   /// Makes an absent chunk zero in the data file, as absent pages must be, but for those in `kept`.

@@ -155,6 +155,7 @@ extension Region {
   /// All bytes of the chunk are in the data file: readers may enter. The lock is held.
   func notePresent(_ chunk: ChunkIndex) {
     chunks.setPresent(chunk)
+    engine.cacheBudget.noteArrival(chunk, of: self)
     chunksPresent.add(1, ordering: .relaxed)
     do throws(LocalError) {
       try stateFile.set(chunk..<chunk + 1, present: true)
@@ -208,7 +209,10 @@ extension Region {
     let foretold = state.strides.touched(chunk, end: chunkCount)
     let transfer = PullMachine.Bulk(isReadAhead: true, began: engine.clock.now)
     if let advice {
-      work.readAheads += advice.chunks.filter { takeForPrefetch($0, as: transfer, &state) }
+      let most = engine.cacheBudget.readAheadLimit >> geometry.chunkShift
+      work.readAheads += advice.chunks.prefix(Int(clamping: max(2, most))).filter {
+        takeForPrefetch($0, as: transfer, &state)
+      }
       chunks.setMark(advice.mark)
     } else if !isKnown, !foretold.isEmpty {
       // Reading one of them tells whether the stride goes on.

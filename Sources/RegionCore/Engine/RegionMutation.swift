@@ -61,6 +61,7 @@ extension Region {
   func replace(_ pages: Range<PageIndex>, with bytes: UnsafeRawBufferPointer) throws(LocalError) {
     try stateFile.declareInUse()
     let offset = pages.lowerBound << Geometry.pageShift
+    defer { noteWritten(bytes.count) }
     for chunk in geometry.chunks(touchingPages: pages) { chunks.setCold(chunk) }
     let absent = geometry.chunks(touchingPages: pages).contains { !chunks.isPresent($0) }
     guard absent else { return try unsafe data.write(bytes, at: offset) }
@@ -114,12 +115,16 @@ extension Region {
         markPresent(chunk..<chunk + 1)
       } else {
         state.partial[chunk] = valid
+        engine.cacheBudget.noteArrival(chunk, of: self)
       }
     }
   }
 
   private func markPresent(_ range: Range<ChunkIndex>) {
-    for chunk in range { chunks.setPresent(chunk) }
+    for chunk in range {
+      chunks.setPresent(chunk)
+      engine.cacheBudget.noteArrival(chunk, of: self)
+    }
     chunksPresent.add(range.count, ordering: .relaxed)
     do throws(LocalError) {
       try stateFile.set(range, present: true)
@@ -239,9 +244,10 @@ extension Region {
 }
 
 extension Region {
-  /// Whether chunks are absent of which pages are known here.
-  var hasUnsettledChunks: Bool {
-    state.withLock { !$0.partial.isEmpty || !$0.zeroed.isEmpty }
+  /// Whether more is known of chunks here than the state file can say: of absent ones some pages, of
+  /// present ones that they are not committed.
+  var hasChunksOfTheLog: Bool {
+    state.withLock { !$0.partial.isEmpty || !$0.zeroed.isEmpty || !$0.uncommitted.isEmpty }
   }
 
   /// Notes in the state file what the region's chunks agree with, at the end of its use. `synced`:

@@ -9,7 +9,9 @@ import Synchronization
 /// | 0 ... 15  | readers inside (so that an eviction can wait for them)       |
 /// | 16      | present: all bytes of the chunk are in the data file           |
 /// | 17      | mark: the next read of it should extend the read-ahead         |
-/// | 18      | hot: the pulled bytes are still in memory too, in slot 19 ... 31 |
+/// | 18      | hot: the pulled bytes are still in memory too, in slot 21 ... 31 |
+/// | 19      | visited: read since the eviction's hand passed                 |
+/// | 20      | queued: the eviction's queue has it                            |
 ///
 /// Two levels, so that a region of 8 TiB costs memory only where it was touched. Leaves are never
 /// freed while the region is open, so that a reader needs no lock to follow them.
@@ -22,10 +24,12 @@ import Synchronization
   static let present: UInt32 = 1 << 16
   static let mark: UInt32 = 1 << 17
   private static let hot: UInt32 = 1 << 18
-  private static let slotShift: UInt32 = 19
-  private static let hotAndSlot = ~UInt32(0) << 18
+  private static let visited: UInt32 = 1 << 19
+  private static let queued: UInt32 = 1 << 20
+  private static let slotShift: UInt32 = 21
+  private static let hotAndSlot = hot | ~UInt32(0) << slotShift
   /// Slots that a word can name.
-  static let slotCount = 1 << 13
+  static let slotCount = 1 << 11
   private static let leafShift: UInt64 = 12
   private static let leafCount = 1 << 12
 
@@ -100,6 +104,10 @@ import Synchronization
       unsafe word.pointee.subtract(1, ordering: .releasing)
       return .absent
     }
+    // Once in a round of the hand; afterwards it costs nothing.
+    if value & Self.visited == 0 {
+      unsafe word.pointee.bitwiseOr(Self.visited, ordering: .relaxed)
+    }
     if value & Self.mark != 0 {
       let old = unsafe word.pointee.bitwiseAnd(~Self.mark, ordering: .relaxed).oldValue
       return old & Self.mark != 0 ? .enteredAtMark : .entered
@@ -126,7 +134,42 @@ import Synchronization
   /// Makes the chunk absent; readers that are inside stay so.
   func setAbsent(_ chunk: ChunkIndex) {
     guard let word = unsafe word(chunk) else { return }
-    unsafe word.pointee.bitwiseAnd(Self.readers, ordering: .acquiringAndReleasing)
+    unsafe word.pointee.bitwiseAnd(Self.readers | Self.queued, ordering: .acquiringAndReleasing)
+  }
+
+  // MARK: Eviction, see `CacheBudget`
+
+  /// Notes that the chunk is queued, used for now. Returns whether it was not queued before.
+  func setQueued(_ chunk: ChunkIndex) -> Bool {
+    let old = unsafe wordMaking(chunk).pointee.bitwiseOr(
+      Self.queued | Self.visited, ordering: .relaxed
+    ).oldValue
+    return old & Self.queued == 0
+  }
+
+  /// The queue has the chunk no more.
+  func clearQueued(_ chunk: ChunkIndex) {
+    guard let word = unsafe word(chunk) else { return }
+    unsafe word.pointee.bitwiseAnd(~Self.queued, ordering: .relaxed)
+  }
+
+  /// Whether the chunk was read since this was asked last.
+  func takeVisited(_ chunk: ChunkIndex) -> Bool {
+    guard let word = unsafe word(chunk) else { return false }
+    guard unsafe word.pointee.load(ordering: .relaxed) & Self.visited != 0 else { return false }
+    unsafe word.pointee.bitwiseAnd(~Self.visited, ordering: .relaxed)
+    return true
+  }
+
+  /// Makes a present chunk absent if nobody is reading it and its bytes are in the data file alone;
+  /// whether that was so. In one step, so that nobody has to be waited for.
+  func takeAway(_ chunk: ChunkIndex) -> Bool {
+    guard let word = unsafe word(chunk) else { return false }
+    let value = unsafe word.pointee.load(ordering: .acquiring)
+    guard value & Self.present != 0, value & (Self.readers | Self.hot) == 0 else { return false }
+    return unsafe word.pointee.compareExchange(
+      expected: value, desired: value & Self.queued, ordering: .acquiringAndReleasing
+    ).exchanged
   }
 
   // MARK: Hot chunks, see `HotChunks`

@@ -5,7 +5,9 @@ struct CachedRegion {
   var data: LocalFile
   var stateFile: StateFile
   var chunks: ChunkTable
-  var presentCount: Int
+  /// Runs of present chunks, in order.
+  var present: [Range<ChunkIndex>]
+  var cache: GroupCache
 }
 
 /// A group's directory in the cache: `log/`, `data/`, `state/`, `lineage`.
@@ -14,6 +16,8 @@ struct GroupCache: Sendable {
   /// `<cache_dir>/<group uuid>`.
   let directory: String
   let disk: any LocalDisk
+  /// Who must hear of files that are removed; nil where nobody counts them.
+  let dormant: DormantFiles?
 
   var logDirectory: String { directory + "/log" }
   /// Where logs go that may not be replayed.
@@ -22,10 +26,12 @@ struct GroupCache: Sendable {
   func statePath(_ file: FileID) -> String { directory + "/state/\(file)" }
 
   init(
-    group: GroupID, cacheDirectory: String, disk: any LocalDisk = HostDisk()
+    group: GroupID, cacheDirectory: String, disk: any LocalDisk = HostDisk(),
+    dormant: DormantFiles? = nil
   ) throws(LocalError) {
     self.group = group
     self.disk = disk
+    self.dormant = dormant
     directory = cacheDirectory + "/\(group)"
     for name in ["", "/log", "/data", "/state"] {
       try disk.createDirectory(directory + name)
@@ -42,7 +48,7 @@ struct GroupCache: Sendable {
     if case .drop(let header) = verdict {
       // The names may come back after a power loss, one with and one without the other's bytes.
       if let header { try StateFile.withdraw(header, at: statePath(file), on: disk) }
-      try remove(file)
+      try removeNames(of: file)
     }
     let data = try disk.open(dataPath(file), flags: O_RDWR | O_CREAT)
     let header = StateFileHeader(
@@ -50,18 +56,19 @@ struct GroupCache: Sendable {
     let stateFile = try StateFile(
       path: statePath(file), header: header, claimsClean: verdict.claimsClean, on: disk)
     let chunks = ChunkTable(geometry: geometry)
-    var count = 0
+    var present: [Range<ChunkIndex>] = []
     if case .keep(let changed, let isClean, _) = verdict {
       if !changed.isEmpty { try stateFile.declareInUse() }
       if !changed.isEmpty { try drop(changed, data, stateFile, geometry) }
       try stateFile.forEachPresent { run in
         for chunk in run { chunks.setPresent(chunk) }
-        count += run.count
+        present.append(run)
       }
       // After a crash an absent chunk may hold bytes of a pull or a write that did not finish.
       if !isClean { try scrub(data, chunks, geometry) }
     }
-    return CachedRegion(data: data, stateFile: stateFile, chunks: chunks, presentCount: count)
+    return CachedRegion(
+      data: data, stateFile: stateFile, chunks: chunks, present: present, cache: self)
   }
 
   private enum Verdict {
@@ -123,6 +130,11 @@ struct GroupCache: Sendable {
 
   /// Removes a file's cached bytes.
   func remove(_ file: FileID) throws(LocalError) {
+    try removeNames(of: file)
+    dormant?.forget(DormantFiles.Name(group: group, file: file))
+  }
+
+  private func removeNames(of file: FileID) throws(LocalError) {
     try disk.removeFile(statePath(file))
     try disk.removeFile(dataPath(file))
   }
@@ -141,6 +153,7 @@ struct GroupCache: Sendable {
     for directory in [directory + "/state", directory + "/data"] {
       try disk.removeFiles(in: directory)
     }
+    dormant?.forget(group)
   }
 
   /// Makes the names of the cached files durable.
@@ -151,7 +164,10 @@ struct GroupCache: Sendable {
   }
 
   /// Removes everything of the group.
-  func removeAll() throws(LocalError) { try disk.removeTree(directory) }
+  func removeAll() throws(LocalError) {
+    try disk.removeTree(directory)
+    dormant?.forget(group)
+  }
 
   // MARK: Lineage
 

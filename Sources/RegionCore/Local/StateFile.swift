@@ -109,6 +109,12 @@ final class StateFile: Sendable {
   /// Makes what was noted durable.
   func sync() throws(LocalError) { try file.syncData() }
 
+  /// Makes the header what it was before chunks were taken away; everything else is as durable as it
+  /// claims.
+  func close(as header: StateFileHeader) throws(LocalError) {
+    try file.write(StateFileCodec.encode(header), at: 0)
+  }
+
   /// Declares the file complete: it agrees with `commit` after everything was written.
   func close(commit: CommitID, bootID: Random128) throws(LocalError) {
     var clean = header

@@ -155,11 +155,20 @@ public final class LocalFile: Sendable {
     return UInt64(status.st_size)
   }
 
-  /// Bytes that the file occupies on disk. `fstat(2)`.
+  /// Bytes that the file occupies on disk; none once it has no name, for then they are about to be
+  /// free. `fstat(2)`.
   public func allocatedBytes() throws(LocalError) -> UInt64 {
+    if let substitute {
+      var (bytes, position) = (UInt64(0), UInt64(0))
+      while let data = substitute.seek(position, data: true) {
+        position = substitute.seek(data, data: false) ?? data + 1
+        bytes += position - data
+      }
+      return bytes
+    }
     var status = stat()
     _ = try retrying("fstat", path) { unsafe fstat(descriptor, &status) }
-    return UInt64(status.st_blocks) * 512
+    return status.st_nlink == 0 ? 0 : UInt64(status.st_blocks) * 512
   }
 
   /// Bytes free for unprivileged users on the file system that holds the file. `fstatvfs(3)`.
@@ -182,6 +191,17 @@ public final class LocalFile: Sendable {
     // SEEK_DATA, SEEK_HOLE
     let found = lseek(descriptor, off_t(offset), data ? 3 : 4)
     return found < 0 ? nil : UInt64(found)
+  }
+
+  /// Lets the kernel forget its pages of the range, once they are on the disk.
+  /// `sync_file_range(2)`, `posix_fadvise(2)`. Errors only leave them where they are.
+  public func dropCached(_ range: Range<UInt64>) {
+    guard substitute == nil else { return }
+    let waitWriteWait: UInt32 = 7
+    _ = linux_sync_file_range(
+      descriptor, off_t(range.lowerBound), off_t(range.count), waitWriteWait)
+    _ = posix_fadvise(
+      descriptor, off_t(range.lowerBound), off_t(range.count), POSIX_FADV_DONTNEED)
   }
 
   /// `fdatasync(2)`.

@@ -102,6 +102,8 @@ final class GroupModel {
     let releaseDelay = Duration.milliseconds([20, 1000, 10000].randomElement(using: &random) ?? 20)
     let checkpointSegments = Int.random(in: 2...8, using: &random)
     // Now and then a commit takes only a part of what there is.
+    // Now and then the cache is too small for the files.
+    let cacheLimit = random.oneIn(2) ? UInt64.random(in: 1...6, using: &random) << 16 : nil
     let commitBytes = random.oneIn(2) ? Int.random(in: 1...200_000, using: &random) : 1 << 30
     return Daemon(
       store, cache: cache, writer: writer, boot: boot, seed: random.next(), surroundings
@@ -110,6 +112,7 @@ final class GroupModel {
       $0.takeover = true
       $0.checkpointSegments = checkpointSegments
       $0.commitBytes = commitBytes
+      $0.cacheLimit = CacheLimit(bytes: cacheLimit)
       $0.logLimit = 4 << 20
     }
   }
@@ -144,7 +147,8 @@ final class GroupModel {
     case 36..<45: try await resize()
     case 45..<52: try await zero()
     case 52..<60: try await read()
-    case 60..<66: try lookWithoutWaiting()
+    case 60..<64: try lookWithoutWaiting()
+    case 64..<66: try evict()
     case 66..<69: try await rename()
     case 69..<72: try await remove()
     case 72..<75: try await useOrphan()
@@ -274,6 +278,20 @@ final class GroupModel {
     let first = UInt64(place(below: Self.largest))
     log("look at \(name) from \(first)")
     region.demand(first..<first + 1) { _ in }
+  }
+
+  /// Whatever may make room goes, on any host.
+  func evict() throws {
+    for host in hosts {
+      let regions = host.group?.state.withLock { $0.regions.sorted { $0.key < $1.key } } ?? []
+      for (file, open) in regions where random.oneIn(2) {
+        var evicted = 0
+        for chunk in 0..<open.region.chunkCount where open.region.evict(chunk) == .evicted {
+          evicted += 1
+        }
+        log("evict \(evicted) chunks of file \(file) on \(host.writer.low)")
+      }
+    }
   }
 
   func sync() async throws {

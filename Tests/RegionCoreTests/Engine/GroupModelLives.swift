@@ -7,6 +7,8 @@ import Testing
 extension GroupModel {
   func replaceDaemon(of host: Int) {
     hosts[host].group = nil
+    // A dead process evicts nothing.
+    hosts[host].daemon.engine.cacheBudget.stop()
     hosts[host].daemon = daemon(
       hosts[host].cache, hosts[host].writer, hosts[host].disk, hosts[host].boot)
   }
@@ -86,6 +88,8 @@ extension GroupModel {
       _ = try? group.make("lost")
       await waitUntilStopped(group)
       group.closeRegions()
+      // Its process ends: what it still had to do (to give a claim back) must not meet the next one.
+      await hosts[loser].daemon.crash(group)
       replaceDaemon(of: loser)
     }
     hosts[loser].group = try await hosts[loser].daemon.load(id)

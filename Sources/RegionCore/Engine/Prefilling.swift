@@ -1,0 +1,26 @@
+/// What the kernel's cache is filled with: chunks of background pulls.
+extension Region {
+  /// The group.
+  public var group: GroupID { cache.group }
+
+  /// The cache's file with the region's bytes.
+  public var cacheFile: LocalFile { data }
+
+  /// Tells of chunks that are present now, neighbours together.
+  func tellPrefill(_ chunks: [ChunkIndex], _ prefill: (Region, Range<UInt64>) -> Void) {
+    let size = currentSize.load(ordering: .relaxed)
+    for run in RangeSet(chunks.map { $0..<$0 + 1 }).ranges {
+      let bytes =
+        (run.lowerBound << geometry.chunkShift..<run.upperBound << geometry.chunkShift)
+        .clamped(to: 0..<size)
+      if !bytes.isEmpty { prefill(self, bytes) }
+    }
+  }
+}
+
+extension Group {
+  /// The path of a file within the group; nil if it has none any more.
+  public func path(of file: FileID) -> [FileName]? {
+    state.withLock { $0.namespace.path(of: file) }
+  }
+}
