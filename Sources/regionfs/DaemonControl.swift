@@ -54,9 +54,10 @@ struct DaemonControl: ControlHandler {
       group.regions.map {
         var status = region(name, group, $0)
         status.map = maps[status.name]
-        // What others have to push goes first or at the same time.
+        // What others have to push goes first or at the same time. While nothing is being uploaded the
+        // little that is sent, such as heartbeats, says nothing of the speed.
         let left = Double(daemon.filesystem.uncommittedBytes)
-        status.pushSecondsLeft = status.dirtyBytes > 0 ? rate.map { left / $0 } : nil
+        status.pushSecondsLeft = status.uploadingBytes > 0 ? rate.map { left / $0 } : nil
         return status
       }
     }
