@@ -201,8 +201,7 @@ struct DaemonControl: ControlHandler {
     let isReachable = !daemon.stack.health.isDown
     return SyncProgress(
       remainingBytes: daemon.filesystem.uncommittedBytes,
-      rateBytesPerSecond: ThroughputStatus.mean(
-        daemon.progress.throughput.sent, seconds: ThroughputMeter.length),
+      rateBytesPerSecond: ThroughputStatus.mean(daemon.progress.throughput.sent),
       storeReachable: isReachable,
       problem: isReachable ? nil : daemon.progress.lastStoreError?.message)
   }
