@@ -62,11 +62,28 @@ struct DaemonControl: ControlHandler {
       }
     }
     var report = StatusReport(
-      mount: mountStatus(), store: storeStatus, memory: MemoryReading.current(),
+      mount: mountStatus(), store: storeStatus, memory: memoryStatus(snapshots.map(\.1)),
       regions: regions.sorted { $0.name < $1.name })
     report.watchdog = watchdog.status
     report.cache = cacheStatus
     return report
+  }
+
+  /// The process's memory, and what the formula in docs/ARCHITECTURE.md allows it.
+  private func memoryStatus(_ groups: [GroupSnapshot]) -> MemoryStatus {
+    var status = MemoryReading.current()
+    let buffers = daemon.engine.bufferUsage
+    status.bufferBytes = UInt64(buffers.transferBytes + buffers.keptBytes + buffers.hotBytes)
+    var bound = MemoryBound(buffers: UInt64(buffers.limitBytes))
+    bound.queue = daemon.engine.cacheBudget.statistics.queueBytes
+    for group in groups {
+      if case .writer = group.role { bound.writers += 1 }
+      bound.inodes += UInt64(group.inodes)
+      bound.uncommitted += group.uncommittedBytes
+      bound.chunks += group.regions.reduce(0) { $0 + $1.chunksPresent }
+    }
+    status.boundBytes = bound.bytes
+    return status
   }
 
   private var cacheStatus: CacheStatus {
