@@ -85,9 +85,10 @@ public struct ThroughputStatus: Codable, Equatable, Sendable {
   /// Nothing came or went yet.
   public init() {}
 
-  /// Bytes a second over the last `seconds`; nil when nothing moved.
-  public static func mean(_ history: [UInt64], seconds: Int = 10) -> Double? {
-    let last = history.suffix(seconds)
+  /// Bytes a second over the last `seconds`, or since something began to move in them; nil when nothing
+  /// moved.
+  public static func mean(_ history: [UInt64], seconds: Int = 20) -> Double? {
+    let last = history.suffix(seconds).drop { $0 == 0 }
     let sum = last.reduce(0, &+)
     return sum == 0 ? nil : Double(sum) / Double(last.count)
   }

@@ -148,6 +148,14 @@ public enum PrometheusText {
       counter("read_misses_total", "Reads that needed the store.") { $0.faults.misses },
       counter("read_errors_total", "Reads that failed.") { $0.faults.errors },
       gauge("reads_waiting", "Reads that wait for the store now.") { Double($0.faults.parked) },
+      gauge(
+        "read_wait_median_seconds",
+        "How long half of the reads that needed the store waited at most, since it was opened."
+      ) { $0.faults.medianWaitSeconds },
+      gauge(
+        "read_wait_p99_seconds",
+        "How long 99 of 100 of the reads that needed the store waited at most, since it was opened."
+      ) { $0.faults.p99WaitSeconds },
       gauge("claim_lost", "1 if the group's claim was lost or it failed: writes are refused.") {
         $0.role == .lost ? 1 : 0
       },

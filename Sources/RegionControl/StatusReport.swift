@@ -88,6 +88,12 @@ public struct MemoryStatus: Codable, Equatable, Sendable {
   public var residentBytes: UInt64 = 0
   /// Largest resident set so far.
   public var peakResidentBytes: UInt64 = 0
+  /// What buffers of pulls take now: under way, kept for the next one, not read yet; nil from daemons
+  /// that do not tell.
+  public var bufferBytes: UInt64?
+  /// What the formula in docs/ARCHITECTURE.md comes to for this mount now; nil from daemons that do not
+  /// tell.
+  public var boundBytes: UInt64?
 
   /// All zero; set what is known.
   public init() {}

@@ -114,13 +114,11 @@ public struct StatusPage {
       """
   }
 
-  /// Columns of a map.
-  private static let columns = 128
-
   /// The map as rectangles, one for each run of equal cells in a row.
   private static func picture(_ map: ChunkMapStatus) -> String {
     guard let cells = map.cells, !cells.isEmpty else { return "" }
-    let columns = min(Self.columns, max(16, cells.count))
+    // Few cells are large ones.
+    let columns = cells.count > 1024 ? 128 : min(64, max(16, cells.count))
     let rows = (cells.count + columns - 1) / columns
     var text = "<svg class=\"map\" viewBox=\"0 0 \(columns * 8) \(rows * 8)\" role=\"img\">\n"
     var at = 0

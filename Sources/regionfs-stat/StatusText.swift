@@ -61,7 +61,8 @@ enum StatusText {
     text +=
       "\n  daemon   pid \(mount.pid), up \(age), version \(HumanText.printable(mount.version))"
     text += ", memory \(HumanText.bytes(report.memory.residentBytes))"
-    text += " (peak \(HumanText.bytes(report.memory.peakResidentBytes)))\n"
+    text += " (peak \(HumanText.bytes(report.memory.peakResidentBytes))"
+    text += (report.memory.boundBytes.map { ", at most \(HumanText.bytes($0))" } ?? "") + ")\n"
     text += "  mode     pull=\(mount.pullMode) sync=\(mount.syncMode)"
     text += mount.kernelTuned ? ", kernel tuned" : ", kernel not tuned"
     text += mount.kernelTuningReason.map { ": " + HumanText.printable($0) } ?? ""

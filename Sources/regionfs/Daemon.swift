@@ -152,8 +152,7 @@ final class Daemon: Sendable {
     guard !stack.health.isDown else { return }
     let state = SyncProgress(
       remainingBytes: filesystem.uncommittedBytes,
-      rateBytesPerSecond: ThroughputStatus.mean(
-        progress.throughput.sent, seconds: ThroughputMeter.length))
+      rateBytesPerSecond: ThroughputStatus.mean(progress.throughput.sent))
     service.stillDraining(state.text, extension: .seconds(30))
   }
 

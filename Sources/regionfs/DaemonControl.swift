@@ -54,18 +54,36 @@ struct DaemonControl: ControlHandler {
       group.regions.map {
         var status = region(name, group, $0)
         status.map = maps[status.name]
-        // What others have to push goes first or at the same time.
+        // What others have to push goes first or at the same time. While nothing is being uploaded the
+        // little that is sent, such as heartbeats, says nothing of the speed.
         let left = Double(daemon.filesystem.uncommittedBytes)
-        status.pushSecondsLeft = status.dirtyBytes > 0 ? rate.map { left / $0 } : nil
+        status.pushSecondsLeft = status.uploadingBytes > 0 ? rate.map { left / $0 } : nil
         return status
       }
     }
     var report = StatusReport(
-      mount: mountStatus(), store: storeStatus, memory: MemoryReading.current(),
+      mount: mountStatus(), store: storeStatus, memory: memoryStatus(snapshots.map(\.1)),
       regions: regions.sorted { $0.name < $1.name })
     report.watchdog = watchdog.status
     report.cache = cacheStatus
     return report
+  }
+
+  /// The process's memory, and what the formula in docs/ARCHITECTURE.md allows it.
+  private func memoryStatus(_ groups: [GroupSnapshot]) -> MemoryStatus {
+    var status = MemoryReading.current()
+    let buffers = daemon.engine.bufferUsage
+    status.bufferBytes = UInt64(buffers.transferBytes + buffers.keptBytes + buffers.hotBytes)
+    var bound = MemoryBound(buffers: UInt64(buffers.limitBytes))
+    bound.queue = daemon.engine.cacheBudget.statistics.queueBytes
+    for group in groups {
+      if case .writer = group.role { bound.writers += 1 }
+      bound.inodes += UInt64(group.inodes)
+      bound.uncommitted += group.uncommittedBytes
+      bound.chunks += group.regions.reduce(0) { $0 + $1.chunksPresent }
+    }
+    status.boundBytes = bound.bytes
+    return status
   }
 
   private var cacheStatus: CacheStatus {
@@ -230,8 +248,7 @@ struct DaemonControl: ControlHandler {
     let isReachable = !daemon.stack.health.isDown
     return SyncProgress(
       remainingBytes: daemon.filesystem.uncommittedBytes,
-      rateBytesPerSecond: ThroughputStatus.mean(
-        daemon.progress.throughput.sent, seconds: ThroughputMeter.length),
+      rateBytesPerSecond: ThroughputStatus.mean(daemon.progress.throughput.sent),
       storeReachable: isReachable,
       problem: isReachable ? nil : daemon.progress.lastStoreError?.message)
   }

@@ -51,5 +51,7 @@ import Testing
     #expect(ThroughputStatus.mean([]) == nil)
     #expect(ThroughputStatus.mean([5, 0, 0], seconds: 2) == nil)
     #expect(ThroughputStatus.mean([100, 20, 40], seconds: 2) == 30)
+    // What began two seconds ago is as fast as in these two.
+    #expect(ThroughputStatus.mean([0, 0, 0, 40, 20]) == 30)
   }
 }

@@ -79,6 +79,8 @@ struct ParsedMetrics {
     region.chunksTotal = 4
     region.dirtyBytes = 4096
     region.oldestUncommittedSeconds = 2.25
+    region.faults.medianWaitSeconds = 0.02
+    region.faults.p99WaitSeconds = 0.5
     region.role = .lost
     region.pull.rateBytesPerSecond = .infinity
     region.lastCommitNumber = 9
@@ -99,6 +101,8 @@ struct ParsedMetrics {
     #expect(value("regionfs_uncommitted_bytes") == 4096)
     #expect(value("regionfs_oldest_uncommitted_seconds") == 2.25)
     #expect(value("regionfs_region_size_bytes", ["region": "dir/file"]) == 0x1p43)
+    #expect(value("regionfs_region_read_wait_p99_seconds", ["region": "dir/file"]) == 0.5)
+    #expect(value("regionfs_region_read_wait_p99_seconds", ["region": "other"]) == nil)
     #expect(value("regionfs_region_claim_lost", ["region": "dir/file"]) == 1)
     #expect(value("regionfs_region_claim_lost", ["region": "other"]) == 0)
     #expect(value("regionfs_region_pull_bytes_per_second", ["region": "dir/file"]) == .infinity)
@@ -148,7 +152,7 @@ struct ParsedMetrics {
     #filePath.split(separator: "/").dropLast(3).map { "/" + $0 }.joined() + "/docs"
 
   private func metricNames(in text: String) -> Set<String> {
-    Set(text.matches(of: #/regionfs_[a-z_]+[a-z]/#).map { String($0.output) })
+    Set(text.matches(of: #/regionfs_[a-z0-9_]+[a-z]/#).map { String($0.output) })
   }
 
   @Test func documentListsExactlyTheMetrics() throws {

@@ -54,7 +54,7 @@ struct ChunkFill {
     let end = run.offset + run.chunks.count * size
     let offset = geometry.bytes(of: run.chunks.lowerBound).lowerBound
     do throws(LocalError) {
-      let isKept = engine.hotChunks.hasRoom(for: end - run.offset, at: engine.clock.now)
+      let isKept = engine.hotChunks.hasRoom(for: buffer.buffer.capacity, at: engine.clock.now)
       try unsafe region.writePulled(
         buffer.buffer.bytes.bytes(run.offset..<end), at: offset, direct: isKept)
       for (index, chunk) in run.chunks.enumerated() {

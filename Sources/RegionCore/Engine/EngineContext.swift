@@ -91,6 +91,8 @@ public final class EngineContext: Sendable {
   public let writer: WriterID
   /// Transfer buffers.
   public let buffers = BufferPool(limit: 96 << 20)
+  /// Who may fetch now, by the memory that it takes.
+  let transferMemory = TransferMemory(limit: 192 << 20)
   /// Pulled chunks that are soon read, still in their transfer buffers.
   let hotChunks: HotChunks
   /// Says when bulk transfers begin.
@@ -135,6 +137,14 @@ public final class EngineContext: Sendable {
     hotChunks = HotChunks(limit: Int(min(64 << 20, (settings.cacheLimit.bytes ?? .max) / 4)))
     cacheBudget = CacheBudget(limit: settings.cacheLimit, disk: disk, health: health)
     self.sink = sink
+  }
+
+  /// What the engine's buffers take, and the most that they ever may.
+  public var bufferUsage: BufferUsage {
+    let transfers = transferMemory.usage
+    return BufferUsage(
+      transferBytes: transfers.used, keptBytes: buffers.keptBytes, hotBytes: hotChunks.byteCount,
+      limitBytes: transferMemory.limit + buffers.limit + hotChunks.limit)
   }
 
   /// 128 bits that nobody else has.
@@ -198,4 +208,16 @@ extension EngineContext {
         .unavailable, operation: "PUT", object: key.text,
         detail: "the store has not answered since the mount"))
   }
+}
+
+/// What the engine's buffers take.
+public struct BufferUsage: Sendable {
+  /// Of pulls under way.
+  public var transferBytes: Int
+  /// Free ones, kept for the next pull.
+  public var keptBytes: Int
+  /// Of chunks that stay in memory until they are read.
+  public var hotBytes: Int
+  /// The most that these come to.
+  public var limitBytes: Int
 }

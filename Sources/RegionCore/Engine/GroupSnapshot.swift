@@ -60,6 +60,8 @@ public struct GroupSnapshot: Sendable {
   public var id: GroupID
   /// What this mount may do with it.
   public var role: Role
+  /// Files, directories and symlinks.
+  public var inodes: Int
   /// Bytes of the log that are not committed yet.
   public var uncommittedBytes: UInt64
   /// Bytes of the commit that is being uploaded; 0 when none is.
@@ -92,7 +94,7 @@ extension Group {
         return open.region.snapshot(path, uncommitted: state.push.uncommittedByFile[file] ?? 0, now)
       }
       return GroupSnapshot(
-        id: id, role: role, uncommittedBytes: state.bytesToCommit,
+        id: id, role: role, inodes: state.namespace.count, uncommittedBytes: state.bytesToCommit,
         bytesInUpload: state.push.bytesInUpload,
         oldestUncommitted: state.push.oldestUncommitted.map { now.since($0) },
         commit: state.root.commit.number, committedAt: state.lastCommitAt,

@@ -92,6 +92,10 @@ final class Puller: Sendable {
       located.append((chunk, try await map.extents(region.file, chunk, priority: priority)))
     }
     let plan = FetchPlan(located)
+    // Once, with all that it takes: who waits for a part while holding another could wait for ever.
+    let memory = plan.fetches.reduce(0) { $0 + BufferPool.roundedUp($1.range.count) }
+    await engine.transferMemory.enter(memory, priority)
+    defer { engine.transferMemory.leave(memory) }
     let start = engine.clock.now
     let buffers = try await fetch(plan, priority)
     note(engine.clock.now.since(start), of: plan, priority)

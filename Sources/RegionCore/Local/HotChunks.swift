@@ -116,7 +116,10 @@ import Synchronization
       let slot = state.next
       guard state.entries[slot] == nil else { return }
       state.next = (slot + 1) % Self.slotCount
-      state.bytes += bytes.count
+      // The whole buffer lives as long as one chunk in it is hot.
+      if bytes.buffer.hotCount.add(1, ordering: .relaxed).oldValue == 0 {
+        state.bytes += bytes.buffer.buffer.capacity
+      }
       state.entries[slot] = Entry(table: table, chunk: chunk, bytes: bytes, since: now)
       // SAFETY: the entry keeps the buffer alive; the precondition bounds the chunk within it.
       unsafe places[slot].start = UnsafeRawPointer(bytes.buffer.buffer.base) + bytes.offset
@@ -149,6 +152,8 @@ import Synchronization
     entry.table.setCold(entry.chunk, slot: slot)
     unsafe places[slot].start = nil
     state.entries[slot] = nil
-    state.bytes -= entry.bytes.count
+    if entry.bytes.buffer.hotCount.subtract(1, ordering: .relaxed).newValue == 0 {
+      state.bytes -= entry.bytes.buffer.buffer.capacity
+    }
   }
 }

@@ -1,3 +1,5 @@
+import Synchronization
+
 /// Keeps transfer buffers for the next transfer: the first touch of fresh memory costs more than
 /// the transfer itself. Bounded; what does not fit is freed.
 public final class BufferPool: Sendable {
@@ -7,6 +9,8 @@ public final class BufferPool: Sendable {
   }
 
   private let state = Lock(State())
+  /// Bytes kept now.
+  var keptBytes: Int { state.withLock { $0.bytes } }
   /// The most bytes kept.
   public let limit: Int
 
@@ -37,7 +41,8 @@ public final class BufferPool: Sendable {
     }
   }
 
-  private static func roundedUp(_ bytes: Int) -> Int {
+  /// The size of the buffer for so many bytes.
+  static func roundedUp(_ bytes: Int) -> Int {
     var size = 64 << 10
     while size < bytes { size *= 2 }
     return size
@@ -47,6 +52,8 @@ public final class BufferPool: Sendable {
 /// A buffer of a pool that several share: it goes back when the last of them lets go of it.
 final class PooledBuffer: Sendable {
   let buffer: IOBuffer
+  /// Chunks in it that are hot; changed with the lock of `HotChunks` held.
+  let hotCount = Atomic<Int>(0)
   private let pool: BufferPool
 
   init(_ buffer: IOBuffer, pool: BufferPool) {

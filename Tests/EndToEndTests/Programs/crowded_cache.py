@@ -116,7 +116,7 @@ class Run:
                 self.flush()
         # The last changes are only in the log when the daemon ends.
         self.map.flush()
-        for _ in range(20):
+        for _ in range(20 if self.arguments.writes > 0 else 0):
             self.write(self.random.randrange(self.size - 5000), 5000, False)
         print(self.most)
 
