@@ -268,6 +268,7 @@ extension ChunkMapStatus {
         case .absent: .absent
         case .part: .part
         case .present: .present
+        case .pinned: .pinned
         case .pulling: .pulling
         case .dirty: .dirty
         case .pushing: .pushing

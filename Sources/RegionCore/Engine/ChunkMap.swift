@@ -12,6 +12,8 @@ public struct ChunkMap: Equatable, Sendable {
     case part
     /// All of its chunks are here.
     case present
+    /// All of its chunks are here and pinned.
+    case pinned
     /// Something of it is on its way here.
     case pulling
     /// Something of it was changed and waits to be pushed.
@@ -50,6 +52,18 @@ public struct ChunkMap: Equatable, Sendable {
     guard !range.isEmpty else { return }
     for at in Int(range.lowerBound / chunksPerCell)...Int((range.upperBound - 1) / chunksPerCell)
     where cells[at] < cell { cells[at] = cell }
+  }
+
+  /// Shows which cells are here and pinned as a whole.
+  mutating func markPinned(_ pinned: RangeSet<ChunkIndex>) {
+    for range in pinned.ranges {
+      let range = range.clamped(to: 0..<chunks)
+      guard !range.isEmpty else { continue }
+      for at in Int(range.lowerBound / chunksPerCell)...Int((range.upperBound - 1) / chunksPerCell)
+      where cells[at] == .present && chunks(of: at).clamped(to: range) == chunks(of: at) {
+        cells[at] = .pinned
+      }
+    }
   }
 
   /// Shows how much of each cell is present, which `table` knows. Takes no lock.
@@ -134,15 +148,18 @@ extension Group {
 extension Region {
   /// What is here and what is on its way.
   fileprivate func presenceMap(limit: Int) -> ChunkMap {
-    let (count, pulling, isAllHere) = state.withLock { state in
+    let (count, pulling, isAllHere, pinned) = state.withLock { state in
       let count = chunkCount
       return (
-        count, state.machine.pulling(in: 0..<count), state.background.phase == .done
+        count, state.machine.pulling(in: 0..<count),
+        state.background.phase == .done
+          && !state.background.isCut, state.pinned
       )
     }
     var map = ChunkMap(chunks: count, limit: limit)
     // What a finished pull found to be a hole was never marked as present.
     if isAllHere { map.mark(0..<count, .present) } else { map.markPresent(chunks) }
+    map.markPinned(pinned)
     for chunk in pulling { map.mark(chunk..<chunk + 1, .pulling) }
     return map
   }

@@ -30,6 +30,14 @@ import Testing
     #expect(map.cells.last == .pulling)
   }
 
+  @Test func pinnedIsWhatIsHereAndPinnedAsAWhole() {
+    var map = ChunkMap(chunks: 8, limit: 4)
+    map.mark(0..<6, .present)
+    map.mark(0..<1, .dirty)
+    map.markPinned(RangeSet([0..<5, 6..<100]))
+    #expect(map.cells == [.dirty, .pinned, .present, .absent])
+  }
+
   @Test func presenceIsWholeOrPartAcrossTheTablesLeaves() {
     let table = ChunkTable(geometry: .standard)
     // Cells of three chunks do not end where the table's leaves of 4,096 do.
