@@ -1,5 +1,6 @@
 import Glibc
 import RegionControl
+import RegionCore
 
 /// Waits for a daemon whose mount has gone until it has drained and ended.
 struct DrainWait {
@@ -36,16 +37,29 @@ struct DrainWait {
       }
     } catch {
       display.finish()
-      // A daemon that had nothing to push may be gone before it could be asked.
-      if error.code == .noDaemon, last == nil {
+      // A daemon that had nothing to push may be gone before it could be asked, or answer.
+      if error.code == .noDaemon || error.code == .closed, last == nil {
         process.waitUntilGone()
-        return 0
+        if !cacheHasLogs { return 0 }
       }
       return explain(error, last: last, gaveUp: gaveUp)
     }
     process.waitUntilGone()
     display.finish()
     return 0
+  }
+
+  /// Whether the cache holds changes that may not be committed: a log goes when all of it is.
+  private var cacheHasLogs: Bool {
+    let cache = daemon.mount.cacheDirectory
+    do throws(LocalError) {
+      for group in try LocalDirectory.names(in: cache) where GroupID(group) != nil {
+        if try !LocalDirectory.names(in: "\(cache)/\(group)/log").isEmpty { return true }
+      }
+      return false
+    } catch {
+      return error.code != ENOENT
+    }
   }
 
   private func explain(_ error: ControlError, last: SyncProgress?, gaveUp: Bool) -> Int32 {

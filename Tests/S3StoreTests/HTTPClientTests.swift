@@ -8,6 +8,8 @@ import Testing
 @Suite struct HTTPClientTests {
   static func client(_ change: (inout HTTPConfiguration) -> Void = { _ in }) throws -> HTTPClient {
     var configuration = HTTPConfiguration()
+    // The machine may be busy with other tests: only a test of stalls is about them.
+    configuration.timeouts.stall = .seconds(600)
     change(&configuration)
     return try HTTPClient(configuration)
   }

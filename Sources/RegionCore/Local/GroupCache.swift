@@ -91,6 +91,8 @@ struct GroupCache: Sendable {
     guard header.group == group, header.file == file, header.geometry == geometry else {
       return .drop(header)
     }
+    // The power may have gone while both were removed, and left the state alone.
+    guard try hasData(file) else { return .drop(header) }
     // After another boot only what was synced before a clean close is sure to be there.
     guard header.bootID == bootID || header.isClean && header.bootID == .zero else {
       return .drop(header)
@@ -102,6 +104,16 @@ struct GroupCache: Sendable {
     case .allBut(let changed):
       return .keep(changed: changed, isClean: header.isClean, claimsClean: claimsClean)
     case .nothing: return .drop(header)
+    }
+  }
+
+  private func hasData(_ file: FileID) throws(LocalError) -> Bool {
+    do throws(LocalError) {
+      _ = try disk.open(dataPath(file), flags: O_RDONLY)
+      return true
+    } catch {
+      if error.code == ENOENT { return false }
+      throw error
     }
   }
 
