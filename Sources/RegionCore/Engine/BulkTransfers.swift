@@ -1,15 +1,25 @@
-/// Lets bulk transfers begin as `TransferWindow` allows, in the order in which they asked. One for
-/// each mount: all its regions share the link to the store.
+/// Lets bulk transfers begin, in the order in which they asked: as many and as large ones as may be
+/// while no read waits for the store, and as `TransferWindow` allows while some do. One for each mount:
+/// all its regions share the link to the store.
 public final class BulkTransfers: Sendable {
   /// A transfer that may run.
   struct Permit: Sendable {
     /// About how many bytes it should fetch.
     let bytes: UInt64
     let began: MonotonicTime
+    /// It began while no read waited: the window knows nothing of it.
+    let isFree: Bool
   }
+
+  /// How long after a read asked for its bytes others may be expected.
+  private static let quiet = Duration.seconds(1)
 
   private struct State {
     var window = TransferWindow()
+    /// Transfers that the window knows nothing of.
+    var free = 0
+    /// When a read last asked the store for its bytes.
+    var lastDemand: MonotonicTime?
     var waiting: [CheckedContinuation<Permit, Never>] = []
     /// The first one that still waits.
     var head = 0
@@ -17,12 +27,14 @@ public final class BulkTransfers: Sendable {
 
   private let state = Lock(State())
   private let clock: any EngineClock
+  private let health: StoreHealth
 
   private let mostBytes: UInt64
 
   /// No transfer is larger than `mostBytes`, but for the smallest.
-  init(clock: any EngineClock, mostBytes: UInt64) {
+  init(clock: any EngineClock, health: StoreHealth, mostBytes: UInt64) {
     self.clock = clock
+    self.health = health
     self.mostBytes = max(mostBytes, TransferWindow.transferBytes.lowerBound)
   }
 
@@ -37,10 +49,17 @@ public final class BulkTransfers: Sendable {
     }
   }
 
+  /// A read asks the store for its bytes: it should not wait behind much else.
+  func noteDemand() { state.withLock { $0.lastDemand = clock.now } }
+
   /// The transfer is over and brought so many bytes.
   func giveBack(_ permit: Permit, bytes: UInt64) {
     let ready = state.withLock { state in
-      state.window.ended(permit.bytes, bytes: bytes, began: permit.began, at: clock.now)
+      if permit.isFree {
+        state.free -= 1
+      } else {
+        state.window.ended(permit.bytes, bytes: bytes, began: permit.began, at: clock.now)
+      }
       return admit(&state)
     }
     for (continuation, permit) in ready { continuation.resume(returning: permit) }
@@ -48,10 +67,7 @@ public final class BulkTransfers: Sendable {
 
   private func admit(_ state: inout State) -> [(CheckedContinuation<Permit, Never>, Permit)] {
     var ready: [(CheckedContinuation<Permit, Never>, Permit)] = []
-    while state.head < state.waiting.count, state.window.isOpen {
-      let permit = Permit(
-        bytes: min(state.window.transferSize, mostBytes), began: clock.now)
-      state.window.began(permit.bytes, at: permit.began)
+    while state.head < state.waiting.count, let permit = next(&state) {
       ready.append((state.waiting[state.head], permit))
       state.head += 1
     }
@@ -61,6 +77,26 @@ public final class BulkTransfers: Sendable {
     }
     return ready
   }
+
+  /// The next transfer, if one may begin.
+  private func next(_ state: inout State) -> Permit? {
+    let now = clock.now
+    // Whether a store that is down is back, one transfer finds out.
+    if !health.isDown, state.lastDemand.map({ now.since($0) >= Self.quiet }) ?? true {
+      guard state.free + state.window.transfers < TransferWindow.transferLimit else { return nil }
+      state.free += 1
+      let size = min(TransferWindow.transferBytes.upperBound, mostBytes)
+      return Permit(bytes: size, began: now, isFree: true)
+    }
+    // The free ones end first: the window has to see the link by itself.
+    guard state.free == 0, state.window.isOpen else { return nil }
+    let size = min(state.window.transferSize, mostBytes)
+    state.window.began(size, at: now)
+    return Permit(bytes: size, began: now, isFree: false)
+  }
+
+  /// How many wait for a permit.
+  var waitingCount: Int { state.withLock { $0.waiting.count - $0.head } }
 
   /// What the window is like now: bytes allowed, bytes under way, transfers, bytes of the next one,
   /// bytes a second.

@@ -126,7 +126,7 @@ public final class EngineContext: Sendable {
   ) {
     self.executor = executor
     self.clock = clock
-    bulk = BulkTransfers(clock: clock, mostBytes: settings.bulkLimit)
+    bulk = BulkTransfers(clock: clock, health: health, mostBytes: settings.bulkLimit)
     self.store = store
     self.disk = disk
     self.generator = Lock(generator)

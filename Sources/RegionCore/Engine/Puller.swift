@@ -19,6 +19,7 @@ final class Puller: Sendable {
   /// Begins to pull chunks that the region counts as being pulled.
   func start(_ region: Region, _ chunks: [ChunkIndex], priority: TransferPriority) {
     guard !chunks.isEmpty else { return }
+    if priority == .demand { engine.bulk.noteDemand() }
     // Who waits should not wait for neighbours; read-ahead is cheaper in large pieces.
     let most = engine.settings.bulkLimit >> region.geometry.chunkShift
     let limit =
