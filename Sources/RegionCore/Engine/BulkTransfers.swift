@@ -18,8 +18,10 @@ public final class BulkTransfers: Sendable {
     var window = TransferWindow()
     /// Transfers that the window knows nothing of.
     var free = 0
-    /// When a read last asked the store for its bytes.
+    /// When a read last asked the store for its bytes, and when the one before it did: one alone, such
+    /// as that of a file's header, is no sign of others.
     var lastDemand: MonotonicTime?
+    var demandBefore: MonotonicTime?
     var waiting: [CheckedContinuation<Permit, Never>] = []
     /// The first one that still waits.
     var head = 0
@@ -50,7 +52,12 @@ public final class BulkTransfers: Sendable {
   }
 
   /// A read asks the store for its bytes: it should not wait behind much else.
-  func noteDemand() { state.withLock { $0.lastDemand = clock.now } }
+  func noteDemand() {
+    state.withLock { state in
+      state.demandBefore = state.lastDemand
+      state.lastDemand = clock.now
+    }
+  }
 
   /// The transfer is over and brought so many bytes.
   func giveBack(_ permit: Permit, bytes: UInt64) {
@@ -82,7 +89,7 @@ public final class BulkTransfers: Sendable {
   private func next(_ state: inout State) -> Permit? {
     let now = clock.now
     // Whether a store that is down is back, one transfer finds out.
-    if !health.isDown, state.lastDemand.map({ now.since($0) >= Self.quiet }) ?? true {
+    if !health.isDown, state.demandBefore.map({ now.since($0) >= Self.quiet }) ?? true {
       guard state.free + state.window.transfers < TransferWindow.transferLimit else { return nil }
       state.free += 1
       let size = min(TransferWindow.transferBytes.upperBound, mostBytes)

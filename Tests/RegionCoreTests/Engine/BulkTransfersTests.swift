@@ -14,10 +14,12 @@ import Testing
     #expect(bulk.reading.transfers == 0)
   }
 
-  @Test func aReadMakesThemGiveWayForASecond() async {
+  @Test func readsMakeThemGiveWayForASecond() async {
     let clock = ManualClock()
     let bulk = BulkTransfers(clock: clock, health: StoreHealth(), mostBytes: .max)
+    bulk.noteDemand()
     let first = await bulk.permit()
+    #expect(first.isFree, "one read alone says nothing")
     bulk.noteDemand()
     let waiting = Task { await bulk.permit() }
     while bulk.waitingCount == 0 { await Task.yield() }
