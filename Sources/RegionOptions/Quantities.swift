@@ -1,5 +1,17 @@
 /// Sizes and durations as people write them in options.
 public enum Quantities {
+  /// Parses `FIRST:END`, two sizes of which each may be left out.
+  ///
+  /// - Returns: nil if the text is not that; what was left out is nil.
+  public static func bounds(_ text: some StringProtocol) -> (first: UInt64?, end: UInt64?)? {
+    let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+    let numbers = parts.map { bytes($0) }
+    guard parts.count == 2, zip(parts, numbers).allSatisfy({ $0.isEmpty || $1 != nil }) else {
+      return nil
+    }
+    return (numbers[0], numbers[1])
+  }
+
   /// Parses a size in bytes: `65536`, `64k`, `256KiB`, `1M`, `2gb`. All suffixes are powers of 1024.
   ///
   /// - Returns: nil if the text is not a size or does not fit 63 bits.

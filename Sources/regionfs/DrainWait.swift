@@ -51,12 +51,8 @@ struct DrainWait {
 
   /// Whether the cache holds changes that may not be committed: a log goes when all of it is.
   private var cacheHasLogs: Bool {
-    let cache = daemon.mount.cacheDirectory
     do throws(LocalError) {
-      for group in try LocalDirectory.names(in: cache) where GroupID(group) != nil {
-        if try !LocalDirectory.names(in: "\(cache)/\(group)/log").isEmpty { return true }
-      }
-      return false
+      return try !CacheDirectory.groupsWithLogs(in: daemon.mount.cacheDirectory).isEmpty
     } catch {
       return error.code != ENOENT
     }

@@ -60,11 +60,9 @@ struct PinCommand: ParsableCommand {
   }
 
   private static func range(_ text: String) -> Range<UInt64>? {
-    let ends = text.split(separator: ":", omittingEmptySubsequences: false)
-    guard ends.count == 2 else { return nil }
-    let first = ends[0].isEmpty ? 0 : Quantities.bytes(ends[0])
-    let end = ends[1].isEmpty ? PinText.everything.upperBound : Quantities.bytes(ends[1])
-    guard let first, let end, first < end, end <= PinText.everything.upperBound else { return nil }
+    guard let bounds = Quantities.bounds(text) else { return nil }
+    let (first, end) = (bounds.first ?? 0, bounds.end ?? PinText.everything.upperBound)
+    guard first < end, end <= PinText.everything.upperBound else { return nil }
     return first..<end
   }
 

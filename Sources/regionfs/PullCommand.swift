@@ -48,12 +48,10 @@ struct PullCommand: ParsableCommand {
   /// The two numbers of `--range`.
   private func bounds() throws -> (start: UInt64?, end: UInt64?) {
     guard let range else { return (nil, nil) }
-    let parts = range.split(separator: ":", omittingEmptySubsequences: false)
-    let numbers = parts.map { Quantities.bytes($0) }
-    guard parts.count == 2, zip(parts, numbers).allSatisfy({ $0.isEmpty || $1 != nil }),
-      numbers[0] ?? 0 <= numbers[1] ?? .max
-    else { throw ValidationError("--range takes START:END, e.g. 0:64m, not '\(range)'") }
-    return (numbers[0], numbers[1])
+    guard let bounds = Quantities.bounds(range), bounds.first ?? 0 <= bounds.end ?? .max else {
+      throw ValidationError("--range takes START:END, e.g. 0:64m, not '\(range)'")
+    }
+    return (bounds.first, bounds.end)
   }
 
   func run() throws {

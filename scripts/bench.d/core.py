@@ -320,7 +320,7 @@ def table(lines):
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows)
 
 
-def save(bench, arguments, verb="core"):
+def save(bench, arguments, verb):
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     result = {
         "when": datetime.datetime.now(datetime.timezone.utc).isoformat(),
@@ -332,6 +332,28 @@ def save(bench, arguments, verb="core"):
     with open(path, "w") as file:
         json.dump(result, file, indent=1)
     return path
+
+
+def run_measures(bench, arguments, measures, name, prepare=lambda: None):
+    """Makes the measurements that were asked for, prints and keeps them. The exit code."""
+    failed = []
+    try:
+        prepare()
+        for only in arguments.only:
+            print(f"{only}: {measures[only].__doc__}", file=sys.stderr, flush=True)
+            try:
+                measures[only](bench)
+            except Exception as error:  # the other measurements still count
+                failed.append(only)
+                print(f"{only} FAILED: {error}", file=sys.stderr, flush=True)
+    finally:
+        bench.stack.close()
+        shutil.rmtree(bench.work, ignore_errors=True)
+    print(table(bench.lines))
+    print(f"kept in {save(bench, arguments, name)}")
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return 1 if failed or not all(line["met"] for line in bench.lines) else 0
 
 
 def main():
@@ -351,25 +373,11 @@ def main():
         arguments.rounds = 1
     work = tempfile.mkdtemp(prefix="regionfs-bench-")
     bench = Bench(arguments, work)
-    failed = []
-    try:
-        # The first touch of a virtual machine's memory is slow; nobody should pay for it below.
+    # The first touch of a virtual machine's memory is slow; nobody should pay for it below.
+    def warm():
         bench.mapped("warm", os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 6 // 10)
-        for name in arguments.only:
-            print(f"{name}: {MEASURES[name].__doc__}", file=sys.stderr, flush=True)
-            try:
-                MEASURES[name](bench)
-            except Exception as error:  # the other measurements still count
-                failed.append(name)
-                print(f"{name} FAILED: {error}", file=sys.stderr, flush=True)
-    finally:
-        bench.stack.close()
-        shutil.rmtree(work, ignore_errors=True)
-    print(table(bench.lines))
-    print(f"kept in {save(bench, arguments)}")
-    if failed:
-        print(f"failed: {', '.join(failed)}")
-    return 1 if failed or not all(line["met"] for line in bench.lines) else 0
+
+    return run_measures(bench, arguments, MEASURES, "core", warm)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 
-from core import BINARIES, GIB, KEYS, MIB, Bench, directory, download, save, table
+from core import BINARIES, GIB, KEYS, MIB, Bench, download, run_measures
 from processes import Usage
 from servers import Mount, Proxy, run
 
@@ -324,23 +324,7 @@ def main():
     bench = Bench(arguments, work)
     bench.size = arguments.size * MIB
     bench.filled = {}
-    failed = []
-    try:
-        for name in arguments.only:
-            print(f"{name}: {MEASURES[name].__doc__}", file=sys.stderr, flush=True)
-            try:
-                MEASURES[name](bench)
-            except Exception as error:  # the other measurements still count
-                failed.append(name)
-                print(f"{name} FAILED: {error}", file=sys.stderr, flush=True)
-    finally:
-        bench.stack.close()
-        shutil.rmtree(work, ignore_errors=True)
-    print(table(bench.lines))
-    print(f"kept in {save(bench, arguments, 'pull')}")
-    if failed:
-        print(f"failed: {', '.join(failed)}")
-    return 1 if failed or not all(line["met"] for line in bench.lines) else 0
+    return run_measures(bench, arguments, MEASURES, "pull")
 
 
 if __name__ == "__main__":

@@ -106,6 +106,11 @@ class Victim:
     def sync(self):
         run(BINARIES + "/regionfs", "sync", self.point, env=self.environment, timeout=PATIENCE)
 
+    def unmount(self, patience=PATIENCE):
+        """Waits until everything is committed and the daemon has ended."""
+        run(BINARIES + "/regionfs", "umount", self.point, env=self.environment, timeout=patience)
+        self.process.wait(PATIENCE)
+
     def unmount_lazily(self):
         subprocess.run(["umount", "-i", "-l", self.point], check=False, capture_output=True)
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-from daemon import PATIENCE, Stores, Victim, run, BINARIES
+from daemon import Stores, Victim
 
 PROGRAM = os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "../../Tests/EndToEndTests/Programs/random_operations.py")
@@ -32,18 +32,13 @@ def exercise(path, *words):
         raise Failed(f"status {done.returncode}\n{done.stdout}{done.stderr}")
 
 
-def unmount(victim):
-    run(BINARIES + "/regionfs", "umount", victim.point, env=victim.environment, timeout=PATIENCE)
-    victim.process.wait(PATIENCE)
-
-
 def next_life(victim, chance, arguments):
     """Ends the daemon in some way and starts another; says how."""
     how = chance.choice(["unmount", "unmount", "kill", "empty"])
     if how == "kill":
         victim.kill()
     else:
-        unmount(victim)
+        victim.unmount()
     if how == "empty":
         shutil.rmtree(victim.cache)
     options = [f"push_interval={chance.choice(['100ms', '300ms', '5s'])}", f"pull={chance.choice(['auto', 'lazy', 'background'])}"]
@@ -68,10 +63,10 @@ def run_seed(seed, arguments, stores, work):
             left, first = left - count, False
             lives.append(next_life(victim, chance, arguments))
             exercise(f"{victim.point}/f", "--verify", model)
-        unmount(victim)
+        victim.unmount()
         other.mount()
         exercise(f"{other.point}/f", "--verify", model)
-        unmount(other)
+        other.unmount()
     except (Failed, RuntimeError) as error:
         sys.exit(f"seed {seed}, after the lives {lives[-5:]}: {error}\n{victim.log_tail()}")
     finally:

@@ -151,7 +151,7 @@ class Round:
         maker.mount()
         with open(maker.point + "/absent", "wb") as file:
             file.write(os.urandom(8 << 20))
-        run(BINARIES + "/regionfs", "umount", maker.point, env=maker.environment)
+        maker.unmount()
         maker.remove()
         self.victim.mount()
         os.makedirs(self.victim.point + "/d")
@@ -191,7 +191,7 @@ class Round:
         writer.verify(self.victim.point + "/d/written")
         with open(self.victim.point + "/absent", "rb") as file:
             file.read(1)
-        run(BINARIES + "/regionfs", "umount", self.victim.point, env=self.victim.environment, timeout=120)
+        self.victim.unmount(120)
         self.other.mount()
         writer.verify(self.other.point + "/d/written")
         run("cmp", self.other.point + "/d/present", self.victim.cache + ".present")

@@ -288,7 +288,7 @@ public struct GroupAudit: Sendable {
       (ObjectKeys.segmentPrefix(of: objects.group), references.segments),
       (ObjectKeys.mapPrefix(of: objects.group), references.maps),
     ] {
-      for key in try await objects.keys(prefix) {
+      for key in try await objects.engine.store.keys(prefix) {
         guard let object = ObjectKeys.object(of: key, prefix: prefix) else {
           find(
             .warning, objects.address(key), "no name of an object of ours", "Look who put it there")
@@ -352,24 +352,6 @@ struct AuditReferences: Sendable {
   mutating func add(_ unit: StoredUnit) {
     segments.insert(unit.segment)
     units[unit.segment, default: []].insert(unit)
-  }
-}
-
-extension GroupObjects {
-  /// All keys that begin with `prefix`.
-  func keys(_ prefix: String) async throws(RemoteError) -> [ObjectKey] {
-    var keys: [ObjectKey] = []
-    var token: String?
-    repeat {
-      do throws(StoreError) {
-        let page = try await engine.store.list(prefix: prefix, from: token, limit: 1000)
-        keys += page.keys
-        token = page.next
-      } catch {
-        throw .store(error)
-      }
-    } while token != nil
-    return keys
   }
 }
 

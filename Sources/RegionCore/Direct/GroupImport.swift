@@ -159,28 +159,17 @@ public struct GroupImport: Sendable {
 
   /// Moves the tail of segments into pages of the map, as a mount does.
   private mutating func checkpoint() async throws(ImportError) {
-    let (map, geometry) = (map, root.geometry)
-    var writer = CheckpointWriter(
-      group: group, object: ObjectID(epoch: root.epoch, random: engine.freshID()),
-      commit: root.commit, geometry: geometry)
-    let input = map.checkpointInput()
-    for (file, number, old, changes) in input.changed {
-      let base = try await remote { () async throws(RemoteError) -> RemoteMap.DecodedPage? in
-        guard let old else { return nil }
-        return try await map.page(at: old, priority: .demand)
-      }
-      try format { () throws(FormatError) in
-        try writer.addMapPage(file, number, base: base, changes: changes)
-      }
-    }
-    for entry in input.unchanged { writer.keep(entry) }
     let inodes = namespace.all.sorted { $0.id < $1.id }
-    let built = try format {
-      () throws(FormatError) -> (
-        body: IOBuffer, reference: Root.CheckpointReference, index: CheckpointIndex
-      ) in
-      try writer.addNames(inodes)
-      return try writer.finish()
+    let built: CheckpointWriter.Built
+    do throws(CheckpointError) {
+      built = try await CheckpointWriter.build(
+        map, files: Set(inodes.map(\.id)), inodes, of: root,
+        as: ObjectID(epoch: root.epoch, random: engine.freshID()), priority: .demand)
+    } catch {
+      switch error {
+      case .remote(let error): throw .remote(error)
+      case .format(let error): throw .format(error)
+      }
     }
     let objects = objects
     try await remote { () async throws(RemoteError) in
@@ -238,10 +227,6 @@ public struct GroupImport: Sendable {
     _ body: () async throws(RemoteError) -> Value
   ) async throws(ImportError) -> Value {
     do throws(RemoteError) { return try await body() } catch { throw .remote(error) }
-  }
-
-  private func format<Value>(_ body: () throws(FormatError) -> Value) throws(ImportError) -> Value {
-    do throws(FormatError) { return try body() } catch { throw .format(error) }
   }
 }
 

@@ -115,7 +115,7 @@ public struct GroupRebuild: Sendable {
     let prefix = ObjectKeys.segmentPrefix(of: objects.group)
     let maps = ObjectKeys.mapPrefix(of: objects.group)
     let (keys, mapKeys) = try await remote { () async throws(RemoteError) in
-      (try await objects.keys(prefix), try await objects.keys(maps))
+      (try await objects.engine.store.keys(prefix), try await objects.engine.store.keys(maps))
     }
     let segments = keys.compactMap { ObjectKeys.object(of: $0, prefix: prefix) }
     let all = segments + mapKeys.compactMap { ObjectKeys.object(of: $0, prefix: maps) }
@@ -190,32 +190,22 @@ public struct GroupRebuild: Sendable {
     root.commit.number = chain.newest
     root.nextFileID = namespace.nextFileID
     let inodes = namespace.all.sorted { $0.id < $1.id }
-    let built = try checkpoint(of: map, inodes, root)
+    let built: CheckpointWriter.Built
+    do throws(CheckpointError) {
+      built = try await CheckpointWriter.build(
+        map, files: Set(inodes.filter { $0.kind == .file }.map(\.id)), inodes, of: root,
+        as: ObjectID(epoch: root.epoch, random: engine.freshID()), priority: .background)
+    } catch {
+      switch error {
+      case .remote(let error): throw .remote(error)
+      case .format(let error): throw .format(error)
+      }
+    }
     try await remote { () async throws(RemoteError) in
       try await objects.create(objects.mapKey(built.reference.object), built.body)
     }
     root.install(built.reference, index: built.index, at: engine.clock.wall)
     return (root, inodes.count)
-  }
-
-  private func checkpoint(
-    of map: RemoteMap, _ inodes: [Inode], _ root: Root
-  ) throws(RebuildError) -> (
-    body: IOBuffer, reference: Root.CheckpointReference, index: CheckpointIndex
-  ) {
-    var writer = CheckpointWriter(
-      group: objects.group, object: ObjectID(epoch: root.epoch, random: engine.freshID()),
-      commit: root.commit, geometry: root.geometry)
-    let files = Set(inodes.filter { $0.kind == .file }.map(\.id))
-    do throws(FormatError) {
-      for (file, number, _, changes) in map.checkpointInput().changed where files.contains(file) {
-        try writer.addMapPage(file, number, base: nil, changes: changes)
-      }
-      try writer.addNames(inodes)
-      return try writer.finish()
-    } catch {
-      throw .format(error)
-    }
   }
 
   /// Puts the new root in the place of the old one, or of what is left of it.
@@ -232,7 +222,8 @@ public struct GroupRebuild: Sendable {
         }
         return
       }
-      try await objects.replaceDamagedRoot(root, at: etag)
+      // What is in its place is no root: whether this happened, the next look at it tells.
+      _ = try await objects.putRoot(root, .matches(etag))
     }
   }
 
@@ -240,20 +231,5 @@ public struct GroupRebuild: Sendable {
     _ body: () async throws(RemoteError) -> Value
   ) async throws(RebuildError) -> Value {
     do throws(RemoteError) { return try await body() } catch { throw .remote(error) }
-  }
-}
-
-extension GroupObjects {
-  /// Replaces bytes that are no root. Not repeated where the answer is lost: then the root reads well
-  /// or as damaged as before, and the caller begins again.
-  func replaceDamagedRoot(_ root: Root, at etag: ETag) async throws(RemoteError) {
-    try engine.requireChecked(rootKey)
-    let bytes = try parsing(rootKey) { () throws(FormatError) in try RootCodec.encode(root) }
-    do throws(StoreError) {
-      _ = try await engine.store.put(
-        rootKey, IOBuffer(bytes), condition: .matches(etag), priority: .demand)
-    } catch {
-      throw .store(error)
-    }
   }
 }

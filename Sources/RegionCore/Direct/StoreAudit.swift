@@ -80,6 +80,6 @@ public struct StoreAudit: Sendable {
   }
 
   private func keys(_ prefix: String) async throws(RemoteError) -> [ObjectKey] {
-    try await GroupObjects(group: .zero, engine: engine).keys(prefix)
+    try await engine.store.keys(prefix)
   }
 }

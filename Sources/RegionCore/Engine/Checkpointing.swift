@@ -22,27 +22,17 @@ extension Group {
   /// Writes a checkpoint of the newest commit and makes the root refer to it.
   func checkpoint() async throws(PushError) {
     let (root, names) = state.withLock { ($0.root, committedInodes($0)) }
-    let live = Set(names.map(\.id))
-    var writer = CheckpointWriter(
-      group: id, object: ObjectID(epoch: root.epoch, random: engine.freshID()), commit: root.commit,
-      geometry: geometry)
-    let input = map.checkpointInput()
-    for (file, number, old, changes) in input.changed where live.contains(file) {
-      let base: RemoteMap.DecodedPage? =
-        if let old {
-          try await remote({ () async throws(RemoteError) in
-            try await map.page(at: old, priority: .background)
-          })
-        } else {
-          nil
-        }
-      try encoding { () throws(FormatError) in
-        try writer.addMapPage(file, number, base: base, changes: changes)
+    let built: CheckpointWriter.Built
+    do throws(CheckpointError) {
+      built = try await CheckpointWriter.build(
+        map, files: Set(names.map(\.id)), names, of: root,
+        as: ObjectID(epoch: root.epoch, random: engine.freshID()), priority: .background)
+    } catch {
+      switch error {
+      case .remote(let error): throw .remote(error)
+      case .format(let error): throw .format(error)
       }
     }
-    for entry in input.unchanged where live.contains(entry.file) { writer.keep(entry) }
-    try encoding { () throws(FormatError) in try writer.addNames(names) }
-    let built = try encoding { () throws(FormatError) in try writer.finish() }
     try await remote({ () async throws(RemoteError) in
       try await objects.create(objects.mapKey(built.reference.object), built.body)
     })
@@ -83,10 +73,6 @@ extension Group {
     return inodes.values.sorted { $0.id < $1.id }
   }
 
-  private func encoding<Value>(_ body: () throws(FormatError) -> Value) throws(PushError) -> Value {
-    do throws(FormatError) { return try body() } catch { throw .format(error) }
-  }
-
   /// Deletes objects that nothing has referred to for the grace time. The root forgets them with the
   /// next commit.
   private func collectGarbage() async {
@@ -125,8 +111,54 @@ extension CheckpointIndex {
   }
 }
 
+/// Why a checkpoint could not be put together.
+enum CheckpointError: Error {
+  /// A page of the one before could not be read.
+  case remote(RemoteError)
+  /// A limit of the format.
+  case format(FormatError)
+}
+
 /// Puts a checkpoint object together.
 struct CheckpointWriter {
+  /// The object, and how a root refers to it.
+  typealias Built = (
+    body: IOBuffer, reference: Root.CheckpointReference, index: CheckpointIndex
+  )
+
+  /// The checkpoint of a root's commit: the map's pages of `files`, of which those that did not change
+  /// are referred to, and the names.
+  static func build(
+    _ map: RemoteMap, files: Set<FileID>, _ inodes: [Inode], of root: Root, as object: ObjectID,
+    priority: TransferPriority
+  ) async throws(CheckpointError) -> Built {
+    var writer = CheckpointWriter(
+      group: root.group, object: object, commit: root.commit, geometry: root.geometry)
+    let input = map.checkpointInput()
+    for (file, number, old, changes) in input.changed where files.contains(file) {
+      var base: RemoteMap.DecodedPage?
+      if let old {
+        do throws(RemoteError) {
+          base = try await map.page(at: old, priority: priority)
+        } catch {
+          throw .remote(error)
+        }
+      }
+      do throws(FormatError) {
+        try writer.addMapPage(file, number, base: base, changes: changes)
+      } catch {
+        throw .format(error)
+      }
+    }
+    for entry in input.unchanged where files.contains(entry.file) { writer.keep(entry) }
+    do throws(FormatError) {
+      try writer.addNames(inodes)
+      return try writer.finish()
+    } catch {
+      throw .format(error)
+    }
+  }
+
   private let group: GroupID
   private let commit: CommitID
   private let geometry: Geometry
@@ -144,7 +176,7 @@ struct CheckpointWriter {
   }
 
   /// A page that stays as it is, in an older object.
-  mutating func keep(_ entry: CheckpointIndex.MapPageEntry) { index.mapPages.append(entry) }
+  private mutating func keep(_ entry: CheckpointIndex.MapPageEntry) { index.mapPages.append(entry) }
 
   /// A page of the map: the old one (nil: none) with the changes applied.
   mutating func addMapPage(
@@ -190,9 +222,7 @@ struct CheckpointWriter {
   }
 
   /// The finished object.
-  mutating func finish() throws(FormatError) -> (
-    body: IOBuffer, reference: Root.CheckpointReference, index: CheckpointIndex
-  ) {
+  mutating func finish() throws(FormatError) -> Built {
     index.mapPages.sort { ($0.file, $0.number) < ($1.file, $1.number) }
     let encoded = try CheckpointCodec.encodeIndex(index)
     let reference = Root.CheckpointReference(

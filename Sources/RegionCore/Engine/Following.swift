@@ -15,26 +15,6 @@ public struct StalePages: Sendable {
   /// Whether a read waits for bytes of `range`: its pages are locked, and the kernel would wait for
   /// them.
   public func isAwaited(_ range: Range<UInt64>) -> Bool { region.isAwaited(range) }
-
-  /// Ranges of chunks as bytes, neighbours together.
-  static func merged(_ chunks: [Range<ChunkIndex>], _ geometry: Geometry, end: UInt64)
-    -> [Range<UInt64>]
-  {
-    var merged: [Range<UInt64>] = []
-    for range in chunks.sorted(by: { $0.lowerBound < $1.lowerBound }) {
-      let bytes =
-        (range.lowerBound << geometry.chunkShift..<range.upperBound << geometry.chunkShift)
-        .clamped(to: 0..<end)
-      guard !bytes.isEmpty else { continue }
-      if let last = merged.last, last.upperBound >= bytes.lowerBound {
-        let upper = max(last.upperBound, bytes.upperBound)
-        merged[merged.count - 1] = last.lowerBound..<upper
-      } else {
-        merged.append(bytes)
-      }
-    }
-    return merged
-  }
 }
 
 extension Region {

@@ -233,7 +233,7 @@ extension Group {
       let end = max(oldSize, open.region.size)
       let pages = StalePages(
         region: open.region, path: state.namespace.path(of: file),
-        ranges: StalePages.merged(changed, geometry, end: end),
+        ranges: geometry.bytes(of: RangeSet(changed), end: end),
         isResized: oldSize != open.region.size)
       if pages.isResized || !pages.ranges.isEmpty { stale.append(pages) }
     }

@@ -33,7 +33,7 @@ extension Group {
       case .writer, .claiming: break
       case .follower, .stopped: return ([], [])
       }
-      return adopt(tree, of: root, etag, &state)
+      return goOn(from: tree, of: root, etag, &state)
     }
     for completion in ready { completion(nil) }
     for retry in room { retry() }
@@ -43,12 +43,15 @@ extension Group {
     return true
   }
 
-  private typealias Adopted = (
+  /// Who waited for commits that are made, and who waited for room in the log.
+  typealias Adopted = (
     ready: [@Sendable (RegionError?) -> Void], room: [@Sendable () -> Void]
   )
 
-  private func adopt(
-    _ tree: TreeLoader.Tree, of root: Root, _ etag: ETag, _ state: inout State
+  /// Takes over a root with commits of this group's own log that were not known here: they are not
+  /// uncommitted any more. What the group looks like does not change by that.
+  func goOn(
+    from tree: TreeLoader.Tree, of root: Root, _ etag: ETag, _ state: inout State
   ) -> Adopted {
     guard let log = state.log else { return ([], []) }
     let cut = root.log == log.header.log ? root.cut : 0
@@ -61,7 +64,7 @@ extension Group {
     state.etag = etag
     state.isVerified = true
     state.checkedAt = engine.clock.now
-    state.lastCommitAt = root.committedAt
+    if root.commit.number > 0 { state.lastCommitAt = root.committedAt }
     map.reset(to: tree.index, tables: tree.tables, keeping: state.orphans)
     state.tail = TailChanges(root: root, tables: tree.tables, geometry: geometry)
     state.before = [:]

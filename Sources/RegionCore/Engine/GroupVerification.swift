@@ -73,31 +73,12 @@ extension Group {
   private func rebase(onto root: Root, _ etag: ETag) async throws(RemoteError) {
     let tree = try await TreeLoader(objects: objects).load(root)
     keepCopy(root, tree)
-    let ready = state.withLock { state -> [@Sendable (RegionError?) -> Void] in
-      guard case .writer = state.role, !state.isVerified, let log = state.log else { return [] }
-      let cut = root.log == log.header.log ? root.cut : 0
-      log.entries.removeAll { $0.sequence <= cut }
-      state.push.restart()
-      state.before = [:]
-      for entry in log.entries {
-        state.push.noteAppended(
-          bytes: entry.length, file: entry.record.dataFile, at: engine.clock.now)
-        for id in InodeFold.touched(by: entry.record) where state.before[id] == nil {
-          state.before[id] = .some(tree.namespace[id])
-        }
-      }
-      map.reset(to: tree.index, tables: tree.tables, keeping: state.orphans)
-      state.tail = TailChanges(root: root, tables: tree.tables, geometry: geometry)
-      state.root = root
-      state.etag = etag
-      state.checkedAt = engine.clock.now
-      if root.commit.number > 0 { state.lastCommitAt = root.committedAt }
-      state.sync.committed = max(state.sync.committed, cut)
-      state.isVerified = true
-      noteCommitted(through: cut, state)
-      return SyncState.take(&state.sync.commitWaiters, through: cut)
+    let (ready, room) = state.withLock { state -> Adopted in
+      guard case .writer = state.role, !state.isVerified else { return ([], []) }
+      return goOn(from: tree, of: root, etag, &state)
     }
     for completion in ready { completion(nil) }
+    for retry in room { retry() }
     pushSignal.signal()
   }
 }

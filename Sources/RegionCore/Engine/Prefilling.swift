@@ -9,12 +9,8 @@ extension Region {
   /// Tells of chunks that are present now, neighbours together.
   func tellPrefill(_ chunks: [ChunkIndex], _ prefill: (Region, Range<UInt64>) -> Void) {
     let size = currentSize.load(ordering: .relaxed)
-    for run in RangeSet(chunks.map { $0..<$0 + 1 }).ranges {
-      let bytes =
-        (run.lowerBound << geometry.chunkShift..<run.upperBound << geometry.chunkShift)
-        .clamped(to: 0..<size)
-      if !bytes.isEmpty { prefill(self, bytes) }
-    }
+    let runs = RangeSet(chunks.map { $0..<$0 + 1 })
+    for bytes in geometry.bytes(of: runs, end: size) { prefill(self, bytes) }
   }
 }
 

@@ -124,11 +124,18 @@ public final class CacheDirectory: Sendable {
   }
 
   /// Groups whose logs hold records, so that they must be opened to be pushed.
-  public func groupsWithLogs() throws(LocalError) -> [GroupID] {
+  public func groupsWithLogs() throws(LocalError) -> [GroupID] { try Self.groupsWithLogs(in: path) }
+
+  /// The same for a cache directory that this process does not hold.
+  public static func groupsWithLogs(in path: String) throws(LocalError) -> [GroupID] {
     try LocalDirectory.names(in: path).compactMap { name -> GroupID? in
       guard let group = GroupID(name) else { return nil }
-      let log = (try? LocalDirectory.names(in: path + "/\(name)/log")) ?? []
-      return log.isEmpty ? nil : group
+      do throws(LocalError) {
+        return try LocalDirectory.names(in: path + "/\(name)/log").isEmpty ? nil : group
+      } catch {
+        // A log that cannot be looked at may hold records.
+        return error.code == ENOENT ? nil : group
+      }
     }
   }
 }

@@ -40,6 +40,12 @@ public struct Geometry: Hashable, Sendable {
   public func bytes(of chunk: ChunkIndex) -> Range<UInt64> {
     chunk << chunkShift..<(chunk + 1) << chunkShift
   }
+  /// The bytes of `chunks` below `end`, neighbours together.
+  func bytes(of chunks: RangeSet<ChunkIndex>, end: UInt64) -> [Range<UInt64>] {
+    chunks.ranges.map {
+      ($0.lowerBound << chunkShift..<$0.upperBound << chunkShift).clamped(to: 0..<end)
+    }.filter { !$0.isEmpty }
+  }
   /// The chunks that `bytes` touches; empty for an empty range.
   public func chunks(touching bytes: Range<UInt64>) -> Range<ChunkIndex> {
     guard let last = bytes.isEmpty ? nil : bytes.upperBound - 1 else {

@@ -46,19 +46,7 @@ extension GroupObjects {
 
   private func fencedKeys(_ epoch: Epoch?) async throws(RemoteError) -> [ObjectKey] {
     let prefix = ObjectKeys.fencedPrefix(of: group) + (epoch.map { "\($0)-" } ?? "")
-    var keys: [ObjectKey] = []
-    var token: String?
-    repeat {
-      let page: ListPage
-      do throws(StoreError) {
-        page = try await engine.store.list(prefix: prefix, from: token, limit: 1000)
-      } catch {
-        throw .store(error)
-      }
-      keys += page.keys
-      token = page.next
-    } while token != nil
-    return keys
+    return try await engine.store.keys(prefix)
   }
 
   private static func epoch(of key: ObjectKey) -> Epoch? {

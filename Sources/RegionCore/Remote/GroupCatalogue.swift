@@ -7,17 +7,7 @@ public final class GroupCatalogue: Sendable {
 
   /// All names, in order of bytes.
   public func names() async throws(RemoteError) -> [FileName] {
-    var names: [FileName] = []
-    var token: String?
-    repeat {
-      let from = token
-      let page = try await store { () async throws(StoreError) in
-        try await engine.store.list(prefix: "groups/", from: from, limit: 1000)
-      }
-      names += page.keys.compactMap { GroupNames.name(of: $0) }
-      token = page.next
-    } while token != nil
-    return names.sorted()
+    try await engine.store.keys("groups/").compactMap { GroupNames.name(of: $0) }.sorted()
   }
 
   /// What a name stands for, with the record's version; nil if there is no such name.
@@ -105,20 +95,12 @@ public final class GroupCatalogue: Sendable {
   /// Groups that lost their name longer than the grace time ago.
   public func expired() async throws(RemoteError) -> [GroupID] {
     var groups: [GroupID] = []
-    var token: String?
-    repeat {
-      let from = token
-      let page = try await store { () async throws(StoreError) in
-        try await engine.store.list(prefix: ObjectKeys.deletedPrefix, from: from, limit: 1000)
+    for key in try await engine.store.keys(ObjectKeys.deletedPrefix) {
+      guard let group = ObjectKeys.identifier(of: key, prefix: ObjectKeys.deletedPrefix) else {
+        continue
       }
-      for key in page.keys {
-        guard let group = ObjectKeys.identifier(of: key, prefix: ObjectKeys.deletedPrefix) else {
-          continue
-        }
-        if try await isExpired(key) { groups.append(group) }
-      }
-      token = page.next
-    } while token != nil
+      if try await isExpired(key) { groups.append(group) }
+    }
     return groups
   }
 
@@ -176,17 +158,11 @@ public final class GroupCatalogue: Sendable {
       ObjectKeys.fencedPrefix(of: group),
     ]
     for prefix in prefixes {
-      var token: String?
-      repeat {
-        let from = token
-        let page = try await store { () async throws(StoreError) in
-          try await engine.store.list(prefix: prefix, from: from, limit: 1000)
-        }
-        for key in page.keys {
+      try await engine.store.forEachPage(of: prefix) { (keys) async throws(RemoteError) in
+        for key in keys {
           try await store { () async throws(StoreError) in try await engine.store.delete(key) }
         }
-        token = page.next
-      } while token != nil
+      }
     }
     for key in [ObjectKeys.trace(of: group), ObjectKeys.root(of: group), ObjectKeys.deleted(group)]
     {

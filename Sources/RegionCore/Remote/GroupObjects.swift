@@ -194,11 +194,17 @@ final class GroupObjects: Sendable {
 
   /// Makes the group's first root.
   func createRoot(_ root: Root) async throws(RemoteError) -> ETag {
+    try await putRoot(root, .absent)
+  }
+
+  /// Writes a root once. Not repeated where the answer is lost: who needs to know what became of it
+  /// reads it.
+  func putRoot(_ root: Root, _ condition: PutCondition) async throws(RemoteError) -> ETag {
     try engine.requireChecked(rootKey)
     let bytes = try parsing(rootKey) { () throws(FormatError) in try RootCodec.encode(root) }
     do {
       return try await engine.store.put(
-        rootKey, IOBuffer(bytes), condition: .absent, priority: .demand)
+        rootKey, IOBuffer(bytes), condition: condition, priority: .demand)
     } catch {
       throw .store(error)
     }

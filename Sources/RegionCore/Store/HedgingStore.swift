@@ -39,13 +39,8 @@ public final class HedgingStore: ObjectStore {
     } else {
       result = await attempt(key, range, buffer)
     }
-    policy.withLock { policy in
-      if case .success = result {
-        policy.ended(number, isAnswer: true, at: clock.now)
-      } else {
-        policy.ended(number, isAnswer: false, at: clock.now)
-      }
-    }
+    let isAnswer = if case .success = result { true } else { false }
+    policy.withLock { $0.ended(number, isAnswer: isAnswer, at: clock.now) }
     return try result.get()
   }
 

@@ -159,7 +159,7 @@ final class OverlayStore: ObjectStore {
     let objects = GroupObjects(group: group, engine: daemon.engine)
     let prefix = ObjectKeys.segmentPrefix(of: group)
     var commits: [ObjectKey: CommitNumber] = [:]
-    for key in try await objects.keys(prefix) {
+    for key in try await objects.engine.store.keys(prefix) {
       guard let object = ObjectKeys.object(of: key, prefix: prefix) else { continue }
       commits[key] = try await objects.frame(of: object).reference.commit
     }
