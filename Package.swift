@@ -77,6 +77,10 @@ let package = Package(
       name: "regionfs-stat", dependencies: ["RegionControl", "RegionView", arguments],
       swiftSettings: settings),
 
+    // Makes the manual pages from the programs' help and the table of options: `scripts/manual`.
+    .executableTarget(
+      name: "regionfs-manual", dependencies: ["RegionOptions"], swiftSettings: settings),
+
     // Test support: fault store, manual clock, fixtures; the impairment proxy.
     .target(
       name: "RegionTesting", dependencies: ["RegionCore", "FuseKit", "S3Store"],
@@ -131,6 +135,7 @@ let package = Package(
       name: "CommandTests",
       dependencies: [
         "RegionTesting", "RegionControl", "RegionOptions", "regionfs", "regionfs-stat",
+        "regionfs-manual",
       ],
       swiftSettings: settings),
     .testTarget(

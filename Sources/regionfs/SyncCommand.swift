@@ -12,8 +12,12 @@ struct SyncCommand: ParsableCommand {
       Examples:
         regionfs sync /mnt/regions
         regionfs sync --timeout 60 /mnt/regions/db
+        regionfs sync --json /mnt/regions | jq .committedBytes
 
-      Exit codes: 0 committed, 1 wrong usage, 32 failed or timed out.
+      Exit codes:
+        0   committed
+        1   wrong usage
+        32  failed or timed out
       """)
 
   @Argument(help: "A path on a regionfs mount.", completion: .file())
@@ -22,8 +26,19 @@ struct SyncCommand: ParsableCommand {
   @Option(name: .long, help: ArgumentHelp("Give up after this time.", valueName: "seconds"))
   var timeout: UInt32?
 
+  @Flag(name: .long, help: "Print how much had to be committed and how long that took, as JSON.")
+  var json = false
+
+  private struct Answer: Encodable {
+    var version = 1
+    var path: String
+    var committedBytes: UInt64
+    var seconds: Double
+  }
+
   func run() throws {
     var display = ProgressDisplay()
+    var most: UInt64 = 0
     do throws(ControlError) {
       let place = try LocatedPath(path, environment: ProcessEnvironment.variables)
       var client = try ControlClient(socketPath: place.daemon.socketPath)
@@ -31,6 +46,7 @@ struct SyncCommand: ParsableCommand {
         path: place.inside.isEmpty ? nil : place.inside,
         timeout: timeout.map { .seconds(Int64($0)) }
       ) { progress in
+        most = max(most, progress.remainingBytes)
         display.update("regionfs: " + progress.text)
         return true
       }
@@ -38,6 +54,10 @@ struct SyncCommand: ParsableCommand {
     } catch {
       display.finish()
       throw fail(HumanText.printable(error.message), code: ExitStatus.failure)
+    }
+    if json {
+      let seconds = display.elapsed / .seconds(1)
+      try CommandOutput.printJSON(Answer(path: path, committedBytes: most, seconds: seconds))
     }
   }
 }
