@@ -127,7 +127,7 @@ let package = Package(
     .testTarget(
       name: "RegionControlTests",
       dependencies: ["RegionControl", "RegionOptions", "RegionConfig"],
-      swiftSettings: settings),
+      exclude: ["alerts_test.yml"], swiftSettings: settings),
     .testTarget(
       name: "RegionViewTests", dependencies: ["RegionControl", "RegionTesting", "RegionView"],
       exclude: ["Golden", "count_colors.py"], swiftSettings: settings),
@@ -137,7 +137,7 @@ let package = Package(
         "RegionTesting", "RegionControl", "RegionOptions", "regionfs", "regionfs-stat",
         "regionfs-manual",
       ],
-      swiftSettings: settings),
+      exclude: ["complete.py"], swiftSettings: settings),
     .testTarget(
       name: "EndToEndTests",
       dependencies: ["RegionTesting", "RegionControl", "RegionCore", "DirectoryStore"],

@@ -15,7 +15,7 @@ enum Mdoc {
         lines.append(macro)
         continue
       }
-      if words.reduce(word.count, { $0 + $1.count + 1 }) > 76 { flush() }
+      if words.reduce(word.count, { $0 + $1.count + 1 }) > 72 { flush() }
       words.append(word)
       if endsSentence(word) { flush() }
     }

@@ -40,7 +40,8 @@ struct MountCommand: ParsableCommand {
         32  not mounted
       """)
 
-  @Argument(help: "An address, or a name of the configuration.")
+  @Argument(
+    help: "An address, or a name of the configuration.", completion: WordCompletion.stores)
   var store: String
 
   @Argument(help: "An empty directory.", completion: .directory)
@@ -48,7 +49,7 @@ struct MountCommand: ParsableCommand {
 
   @Option(
     name: .customShort("o", allowingJoined: true), parsing: .unconditionalSingleValue,
-    help: ArgumentHelp("Mount options.", valueName: "options"))
+    help: ArgumentHelp("Mount options.", valueName: "options"), completion: WordCompletion.options)
   var options: [String] = []
 
   @Flag(

@@ -32,12 +32,15 @@ struct RecoverCommand: ParsableCommand {
         33  the cache directory is in use
       """)
 
-  @Argument(help: "The store as it was mounted: an address or a name of the configuration.")
+  @Argument(
+    help: "The store as it was mounted: an address or a name of the configuration.",
+    completion: WordCompletion.stores)
   var store: String?
 
   @Option(
     name: .customShort("o", allowingJoined: true), parsing: .unconditionalSingleValue,
-    help: ArgumentHelp("Options of the mount.", valueName: "options"))
+    help: ArgumentHelp("Options of the mount.", valueName: "options"),
+    completion: WordCompletion.options)
   var options: [String] = []
 
   @Option(

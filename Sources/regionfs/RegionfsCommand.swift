@@ -26,7 +26,7 @@ struct RegionfsCommand: ParsableCommand {
     discussion: """
       Examples:
         regionfs mount file:///srv/store /mnt/regions
-        regionfs mount s3://bucket/prefix /mnt/regions -o region=eu-west-1,profile=work
+        regionfs mount s3://bucket/prefix /mnt/regions -o region=eu-west-1
         regionfs sync /mnt/regions/model.bin
         regionfs pull /mnt/regions/model.bin
         regionfs umount /mnt/regions

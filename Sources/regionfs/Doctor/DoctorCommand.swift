@@ -55,7 +55,9 @@ struct DoctorCommand: ParsableCommand {
         32  something is wrong
       """)
 
-  @Argument(help: "A store to check: an address or a name of the configuration.")
+  @Argument(
+    help: "A store to check: an address or a name of the configuration.",
+    completion: WordCompletion.stores)
   var store: String?
 
   @Flag(name: .long, help: "Write nothing to the store.")

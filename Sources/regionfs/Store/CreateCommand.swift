@@ -24,7 +24,9 @@ struct CreateCommand: ParsableCommand {
         32  the name is taken or the store failed
       """)
 
-  @Argument(help: "The store: an address or a name of the configuration.")
+  @Argument(
+    help: "The store: an address or a name of the configuration.", completion: WordCompletion.stores
+  )
   var store: String
 
   @Argument(help: "The name at the top of the store.")

@@ -36,7 +36,9 @@ struct FsckCommand: ParsableCommand {
     static let usage: Int32 = 16
   }
 
-  @Argument(help: "The store: an address or a name of the configuration.")
+  @Argument(
+    help: "The store: an address or a name of the configuration.", completion: WordCompletion.stores
+  )
   var store: String
 
   @Argument(help: ArgumentHelp("Groups to check; all if none is named.", valueName: "name"))

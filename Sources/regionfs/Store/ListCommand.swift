@@ -24,7 +24,8 @@ struct ListCommand: ParsableCommand {
       """,
     aliases: ["ls"])
 
-  @Argument(help: "The store.")
+  @Argument(
+    help: "The store.", completion: WordCompletion.stores)
   var store: String
 
   @Flag(name: .long, help: "Only the names, which takes one request for a thousand of them.")

@@ -86,6 +86,10 @@ extension EndToEnd {
           try: os.setxattr(file, "user.regionfs.other", b"")
           except OSError as error: assert error.errno == 1, error
           else: raise AssertionError("other")
+          # Removing it once was a change of the file, which claimed its group.
+          try: os.removexattr(file, name)
+          except OSError as error: assert error.errno == 1, error
+          else: raise AssertionError("removed")
           """
         try ChildProcess.check(["python3", "-c", script, file], timeout: .seconds(60))
         try mounted.unmount()
