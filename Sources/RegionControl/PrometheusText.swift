@@ -69,13 +69,13 @@ public enum PrometheusText {
         Double($0.memory.peakResidentBytes)
       },
       family("resident_memory_bound_bytes", "What the daemon's memory stays below.") {
-        $0.memory.boundBytes.map(Double.init)
+        $0.memory.boundBytes.map { Double($0) }
       },
       family("cache_used_bytes", "Cached chunks of all regions, on the disk.") {
         $0.cache.map { Double($0.usedBytes) }
       },
       family("cache_limit_bytes", "The most that cached chunks may take, if there is a limit.") {
-        $0.cache?.limitBytes.map(Double.init)
+        $0.cache?.limitBytes.map { Double($0) }
       },
       family("store_up", "1 if the store has been answering lately.") {
         $0.store.reachable ? 1 : 0
@@ -152,7 +152,7 @@ public enum PrometheusText {
       },
       gauge("chunks_pulling", "Chunks on their way.") { Double($0.chunksPulling) },
       gauge("chunks_pinned", "Chunks that are here and kept here.") {
-        $0.chunksPinned.map(Double.init)
+        $0.chunksPinned.map { Double($0) }
       },
       gauge("pull_bytes_per_second", "Speed of the running pull of the whole region.") {
         $0.pull.rateBytesPerSecond
@@ -161,7 +161,7 @@ public enum PrometheusText {
         Double($0.dirtyBytes)
       },
       gauge("last_commit_number", "Number of the last commit of the region's group.") {
-        $0.lastCommitNumber.map(Double.init)
+        $0.lastCommitNumber.map { Double($0) }
       },
       gauge("last_commit_timestamp_seconds", "When that commit was made, since the Unix epoch.") {
         $0.lastCommitUnixSeconds

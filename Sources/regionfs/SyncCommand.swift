@@ -12,7 +12,7 @@ struct SyncCommand: ParsableCommand {
       Examples:
         regionfs sync /mnt/regions
         regionfs sync --timeout 60 /mnt/regions/db
-        regionfs sync --json /mnt/regions | jq .committedBytes
+        regionfs sync --json /mnt/regions | jq .seconds
 
       Exit codes:
         0   committed
@@ -26,19 +26,17 @@ struct SyncCommand: ParsableCommand {
   @Option(name: .long, help: ArgumentHelp("Give up after this time.", valueName: "seconds"))
   var timeout: UInt32?
 
-  @Flag(name: .long, help: "Print how much had to be committed and how long that took, as JSON.")
+  @Flag(name: .long, help: "Print how long that took as JSON.")
   var json = false
 
   private struct Answer: Encodable {
     var version = 1
     var path: String
-    var committedBytes: UInt64
     var seconds: Double
   }
 
   func run() throws {
     var display = ProgressDisplay()
-    var most: UInt64 = 0
     do throws(ControlError) {
       let place = try LocatedPath(path, environment: ProcessEnvironment.variables)
       var client = try ControlClient(socketPath: place.daemon.socketPath)
@@ -46,7 +44,6 @@ struct SyncCommand: ParsableCommand {
         path: place.inside.isEmpty ? nil : place.inside,
         timeout: timeout.map { .seconds(Int64($0)) }
       ) { progress in
-        most = max(most, progress.remainingBytes)
         display.update("regionfs: " + progress.text)
         return true
       }
@@ -57,7 +54,7 @@ struct SyncCommand: ParsableCommand {
     }
     if json {
       let seconds = display.elapsed / .seconds(1)
-      try CommandOutput.printJSON(Answer(path: path, committedBytes: most, seconds: seconds))
+      try CommandOutput.printJSON(Answer(path: path, seconds: seconds))
     }
   }
 }

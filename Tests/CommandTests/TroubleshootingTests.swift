@@ -36,7 +36,7 @@ import Testing
   @Test func thereAreMessages() {
     #expect(Self.messages.count > 140)
     #expect(Self.sources.count > 100)
-    #expect(Self.literals.count > 120)
+    #expect(Self.literals.count > 100)
   }
 
   @Test(arguments: messages)

@@ -115,6 +115,8 @@ struct ParsedMetrics {
     #expect(value("regionfs_region_claim_lost", ["region": "other"]) == 0)
     #expect(value("regionfs_region_pull_bytes_per_second", ["region": "dir/file"]) == .infinity)
     #expect(value("regionfs_region_last_commit_number", ["region": "other"]) == nil)
+    // `map(Double.init)` of an optional number once took its bits for those of a fraction.
+    #expect(value("regionfs_region_last_commit_number", ["region": "dir/file"]) == 9)
     #expect(value("regionfs_region_chunks_pinned", ["region": "dir/file"]) == 1)
     #expect(value("regionfs_cache_used_bytes") == 0x5p20)
     #expect(value("regionfs_cache_limit_bytes") == 0x1p26)

@@ -41,7 +41,7 @@ struct DoctorCommand: ParsableCommand {
     discussion: """
       Of the host: kernel, /dev/fuse, fusermount3, mount helper, configuration, cache directory. Of a \
       STORE: address, credentials (where they come from), reachability, clock, conditional writes (by \
-      a race), latency and throughput. Says what to do about each thing that is wrong. To measure it \
+      a race), latency and throughput. Says what to do about each thing that is wrong. To measure, it \
       writes objects below mounts/probe-… of the store and removes them; --read-only leaves that out.
 
       Examples:

@@ -16,8 +16,8 @@ extension EndToEnd {
           return try TestStore.value("(d['version'], \(expression))", of: result.output)
         }
         try ChildProcess.check(["sh", "-c", "head -c 1M /dev/urandom > '\(file)'"])
-        let synced = try answer("sync", "--json", file, value: "d['committedBytes'] >= 1 << 20")
-        #expect(synced == "(1, True)")
+        let synced = try answer("sync", "--json", file, value: "d['path'], d['seconds'] >= 0")
+        #expect(synced == "(1, '\(file)', True)")
         let pulled = "d['files'][0]['file'], d['files'][0]['pulledBytes']"
         #expect(try answer("pull", "--json", file, value: pulled) == "(1, '\(file)', 0)")
         let range = try answer("pin", "--json", "--range", "0:4k", file, value: "d['pinned']")
