@@ -67,6 +67,23 @@ extension EndToEnd {
       }
     }
 
+    /// The pull once failed where all that it wanted was on its way already, for others.
+    @Test func aPullWaitsForWhatReadAheadBrings() async throws {
+      let fixture = try await fixture(.s3)
+      let proxy = try ImpairmentProxy(to: try #require(fixture.store.serverAddress))
+      try fixture.store.mounted(options: ["pull=lazy"], through: proxy) { mounted in
+        let file = mounted.mountpoint + "/f"
+        // What is read ahead of the fourth megabyte takes a second.
+        try proxy.control("bandwidth 32M")
+        try ChildProcess.check(
+          ["dd", "if=\(file)", "of=/dev/null", "bs=1M", "count=4"], timeout: .seconds(120))
+        let next = try pull(fixture, "--range", "4m:6m", file)
+        #expect(next.status == 0, "\(next)")
+        try proxy.control("bandwidth off")
+        try mounted.unmount()
+      }
+    }
+
     @Test func anAttributeAsksForAPullAndTellsOfIt() async throws {
       let fixture = try await fixture(.directory)
       try fixture.store.mounted(options: ["pull=lazy"]) { mounted in
