@@ -62,9 +62,7 @@ struct MountCommand: ParsableCommand {
     if foreground {
       throw runAsDaemon(configuration, readiness: .foreground(configuration))
     }
-    guard let descriptor = DaemonStarter.inheritedDescriptor() else {
-      throw ExitCode(DaemonStarter.start())
-    }
+    let descriptor = try DaemonStarter.start()
     DaemonStarter.becomeDaemon(keeping: descriptor)
     throw runAsDaemon(
       configuration, readiness: .background(configuration, descriptor: descriptor))
