@@ -71,6 +71,9 @@ static inline int linux_leave_descriptors(unsigned int first) {
   return (int)syscall(SYS_close_range, first, ~0U, close_range_unshare);
 }
 
+/// fork(2), which the Glibc module hides: only for a process without other threads.
+static inline pid_t linux_fork(void) { return fork(); }
+
 /// prctl(2), PR_SET_DUMPABLE.
 static inline int linux_set_dumpable(int dumpable) {
   const int pr_set_dumpable = 4;

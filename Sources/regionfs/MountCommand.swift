@@ -85,16 +85,16 @@ struct MountCommand: ParsableCommand {
     if foreground {
       throw runAsDaemon(configuration, readiness: .foreground(configuration))
     }
-    guard let descriptor = DaemonStarter.inheritedDescriptor() else {
-      return try start(configuration)
+    switch try DaemonStarter.start() {
+    case .starter(let daemon): try report(configuration, daemon)
+    case .daemon(let descriptor):
+      DaemonStarter.becomeDaemon(keeping: descriptor)
+      throw runAsDaemon(
+        configuration, readiness: .background(configuration, descriptor: descriptor))
     }
-    DaemonStarter.becomeDaemon(keeping: descriptor)
-    throw runAsDaemon(
-      configuration, readiness: .background(configuration, descriptor: descriptor))
   }
 
-  private func start(_ configuration: MountConfiguration) throws(ExitCode) {
-    let daemon = try DaemonStarter.start()
+  private func report(_ configuration: MountConfiguration, _ daemon: pid_t) throws(ExitCode) {
     guard json else { return }
     try CommandOutput.printJSON(
       Answer(

@@ -201,14 +201,14 @@ extension EngineContext {
     }
   }
 
-  /// Throws while conditional writes are not known to be honoured, because the store has not answered
-  /// since the mount.
-  func requireChecked(_ key: ObjectKey) throws(RemoteError) {
-    guard !health.isChecked else { return }
+  /// Throws where conditional writes are not known to be honoured, because the store has not answered
+  /// since the mount; waits while they are being checked.
+  func requireChecked(_ key: ObjectKey) async throws(RemoteError) {
+    guard await !health.isChecked() else { return }
     throw .store(
       StoreError(
         .unavailable, operation: "PUT", object: key.text,
-        detail: "the store has not answered since the mount"))
+        detail: "conditional writes could not be checked since the mount"))
   }
 }
 
