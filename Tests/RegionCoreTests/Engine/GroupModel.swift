@@ -54,6 +54,8 @@ final class GroupModel {
   var lives: UInt64 = 0
   /// The store fails now and then.
   var isStormy = false
+  /// The engines of all daemons so far, dead ones too.
+  private(set) var engines: [WeakEngine] = []
   /// What happened, for the message of a failure.
   var events: [String] = []
 
@@ -73,6 +75,7 @@ final class GroupModel {
       let disk: any LocalDisk = executor == nil ? HostDisk() : SimulatedDisk()
       let cache = try scratch?.directory("host\(index)") ?? "/host\(index)"
       let daemon = Self.daemon(store, cache, writer, Daemon.boot, executor, disk, &random)
+      engines.append(WeakEngine(engine: daemon.engine))
       hosts.append(Host(cache: cache, writer: writer, disk: disk, daemon: daemon, group: nil))
     }
   }
@@ -81,7 +84,9 @@ final class GroupModel {
     _ cache: String, _ writer: WriterID, _ disk: any LocalDisk, _ boot: Random128 = Daemon.boot
   ) -> Daemon {
     lives += 1
-    return Self.daemon(store, cache, writer, boot, executor, disk, &random)
+    let daemon = Self.daemon(store, cache, writer, boot, executor, disk, &random)
+    engines.append(WeakEngine(engine: daemon.engine))
+    return daemon
   }
 
   static func daemon(
@@ -350,6 +355,11 @@ final class GroupModel {
     isStormy = false
     for host in hosts { host.daemon.comeUp() }
   }
+}
+
+/// An engine that may be gone.
+struct WeakEngine {
+  weak var engine: EngineContext?
 }
 
 extension Daemon {
