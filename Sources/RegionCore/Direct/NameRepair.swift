@@ -31,16 +31,18 @@ public struct NameRepair: Sendable {
   public func run(
     _ name: FileName, of names: StoreAudit.Names
   ) async throws(NameRepairError) -> GroupRecord {
-    let unnamed = try await remote { () async throws(RemoteError) in
+    let unnamed = try await remote { () async throws(RemoteError) -> [GroupID: Int] in
       try await StoreAudit(engine: engine).unnamed(names.entries)
     }
     guard let group = unnamed.keys.first, unnamed.count == 1, names.damaged.count == 1 else {
       throw .ambiguous(damagedRecords: names.damaged.count, unnamedGroups: unnamed.count)
     }
-    let kind = try await remote { () async throws(RemoteError) in try await kind(of: group) }
+    let kind = try await remote { () async throws(RemoteError) -> InodeKind? in
+      try await topKind(of: group)
+    }
     guard let kind else { throw .empty(group) }
     let record = GroupRecord(group: group, name: name, kind: kind, serial: 0)
-    try await remote { () async throws(RemoteError) in
+    try await remote { () async throws(RemoteError) -> Void in
       let catalogue = GroupCatalogue(engine: engine)
       _ = try await catalogue.replace(record, at: try await catalogue.version(of: name))
     }
@@ -48,7 +50,7 @@ public struct NameRepair: Sendable {
   }
 
   /// What the group's top is; nil if it was never committed.
-  private func kind(of group: GroupID) async throws(RemoteError) -> InodeKind? {
+  private func topKind(of group: GroupID) async throws(RemoteError) -> InodeKind? {
     let objects = GroupObjects(group: group, engine: engine)
     let root = try await objects.root().root
     return try await TreeLoader(objects: objects).load(root).namespace[Namespace.top]?.kind
