@@ -155,7 +155,7 @@ extension EndToEnd {
     /// The key says the name, and one group has none.
     @Test func aDamagedNameRecordIsWrittenAgain() async throws {
       let store = try await populated()
-      try store.succeed("create", "\(store.address)/other", "--size", "1M")
+      try store.succeed("create", store.address, "other", "--size", "1M")
       try await flip(try object(store, "/groups/ef"), store) { _ in 30 }
       #expect(try store.regionfs("fsck", store.address).status == 4)
       let repaired = try store.regionfs("fsck", store.address, "--repair")
@@ -167,7 +167,7 @@ extension EndToEnd {
 
     @Test func aNameRecordThatMayHaveNamedTwoGroupsIsLeftAlone() async throws {
       let store = try await populated()
-      try store.succeed("create", "\(store.address)/other", "--size", "1M")
+      try store.succeed("create", store.address, "other", "--size", "1M")
       for name in ["/groups/ef", "/groups/eother"] {
         try await flip(try object(store, name), store) { _ in 30 }
       }

@@ -54,8 +54,6 @@ final class GroupModel {
   var lives: UInt64 = 0
   /// The store fails now and then.
   var isStormy = false
-  /// The engines of all daemons so far, dead ones too.
-  private(set) var engines: [WeakEngine] = []
   /// What happened, for the message of a failure.
   var events: [String] = []
 
@@ -75,7 +73,6 @@ final class GroupModel {
       let disk: any LocalDisk = executor == nil ? HostDisk() : SimulatedDisk()
       let cache = try scratch?.directory("host\(index)") ?? "/host\(index)"
       let daemon = Self.daemon(store, cache, writer, Daemon.boot, executor, disk, &random)
-      engines.append(WeakEngine(engine: daemon.engine))
       hosts.append(Host(cache: cache, writer: writer, disk: disk, daemon: daemon, group: nil))
     }
   }
@@ -84,9 +81,7 @@ final class GroupModel {
     _ cache: String, _ writer: WriterID, _ disk: any LocalDisk, _ boot: Random128 = Daemon.boot
   ) -> Daemon {
     lives += 1
-    let daemon = Self.daemon(store, cache, writer, boot, executor, disk, &random)
-    engines.append(WeakEngine(engine: daemon.engine))
-    return daemon
+    return Self.daemon(store, cache, writer, boot, executor, disk, &random)
   }
 
   static func daemon(
@@ -355,11 +350,6 @@ final class GroupModel {
     isStormy = false
     for host in hosts { host.daemon.comeUp() }
   }
-}
-
-/// An engine that may be gone.
-struct WeakEngine {
-  weak var engine: EngineContext?
 }
 
 extension Daemon {

@@ -41,19 +41,8 @@ import Testing
     #expect(Self.run(1).trace != Self.run(2).trace)
   }
 
-  /// Else a long run needs memory for each daemon that ever was.
-  @Test func nothingOfADeadDaemonStays() {
-    for seed in 1...20 as ClosedRange<UInt64> {
-      let outcome = Self.run(seed)
-      #expect(outcome.failure == nil)
-      #expect(outcome.enginesLeft == 0, "seed \(seed)")
-    }
-  }
-
   /// What became of one seed.
   struct Outcome: Sendable {
-    /// Engines that are still there when everything has ended.
-    var enginesLeft = 0
     var events: [String] = []
     var trace: UInt64
     var steps: UInt64
@@ -62,13 +51,11 @@ import Testing
 
   static func run(_ seed: UInt64) -> Outcome {
     let executor = SimulatedExecutor(seed: seed)
-    let engines = Lock<[WeakEngine]>([])
     do {
-      let failure = try executor.run { await life(seed, executor, engines) }
+      let failure = try executor.run { await life(seed, executor) }
       executor.settle(limit: 100_000)
       return Outcome(
-        enginesLeft: engines.withLock { $0.count { $0.engine != nil } }, events: executor.events,
-        trace: executor.trace, steps: executor.steps, failure: failure)
+        events: executor.events, trace: executor.trace, steps: executor.steps, failure: failure)
     } catch {
       return Outcome(
         trace: 0, steps: executor.steps, failure: "seed \(seed): \(error)\n\(again(seed))")
@@ -80,12 +67,9 @@ import Testing
       + "swift test --filter everyScheduleAgreesWithAPlainArray"
   }
 
-  private static func life(
-    _ seed: UInt64, _ executor: SimulatedExecutor, _ engines: Lock<[WeakEngine]>
-  ) async -> String? {
+  private static func life(_ seed: UInt64, _ executor: SimulatedExecutor) async -> String? {
     do {
       let model = try GroupModel(seed: seed, executor: executor)
-      defer { engines.withLock { $0 = model.engines } }
       do {
         try await model.run(steps: steps)
         for host in model.hosts {
