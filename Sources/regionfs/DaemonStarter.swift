@@ -1,3 +1,4 @@
+import ArgumentParser
 import Glibc
 import RegionControl
 
@@ -21,11 +22,12 @@ enum DaemonStarter {
 
   /// Runs this program again with the same arguments as a daemon.
   ///
-  /// - Returns: the exit code: 0 once the mount answers.
-  static func start() -> Int32 {
+  /// - Returns: the daemon's process, once its mount answers.
+  /// - Throws: `ExitCode` after one line on stderr.
+  static func start() throws(ExitCode) -> pid_t {
     var ends: [Int32] = [0, 0]
     // SAFETY: pipe writes two numbers.
-    guard unsafe pipe(&ends) == 0 else { return systemError("pipe") }
+    guard unsafe pipe(&ends) == 0 else { throw systemError("pipe") }
     defer { close(ends[0]) }
     _ = fcntl(ends[0], F_SETFD, FD_CLOEXEC)
     // Held back, so that an interrupt ends the daemon too and not just the wait for it.
@@ -34,8 +36,10 @@ enum DaemonStarter {
       programPath, arguments: CommandLine.arguments,
       environment: ["\(descriptorName)=\(ends[1])"], standardInputAndOutputToNull: true)
     close(ends[1])
-    guard let child else { return systemError("posix_spawn") }
-    return outcome(of: child, readiness: ends[0])
+    guard let child else { throw systemError("posix_spawn") }
+    let code = outcome(of: child, readiness: ends[0])
+    guard code == 0 else { throw ExitCode(code) }
+    return child
   }
 
   /// Where this program is; by that name the daemon is listed, not as `exe`.
@@ -80,11 +84,10 @@ enum DaemonStarter {
     return code == 0 ? ExitStatus.failure : code ?? ExitStatus.failure
   }
 
-  private static func systemError(_ call: String) -> Int32 {
+  private static func systemError(_ call: String) -> ExitCode {
     // SAFETY: strerror's text is copied at once; there is one thread.
     let text = unsafe String(cString: strerror(errno))
-    ProgressDisplay.write("regionfs: \(call): \(text)\n")
-    return ExitStatus.system
+    return fail("\(call): \(text)", code: ExitStatus.system)
   }
 
   /// Makes this process a daemon: a session of its own, no descriptors of the starter but `kept`
