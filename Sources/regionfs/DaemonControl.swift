@@ -94,6 +94,7 @@ struct DaemonControl: ControlHandler {
     status.evictedChunks = statistics.evictedChunks
     status.keptChunks = statistics.refusals
     status.prefilledBytes = daemon.engine.prefilledBytes.load(ordering: .relaxed)
+    status.slowedWrites = daemon.engine.slowedWrites.load(ordering: .relaxed)
     return status
   }
 

@@ -115,6 +115,8 @@ public final class EngineContext: Sendable {
   public let prefill = Lock<(@Sendable (Region, Range<UInt64>) -> Void)?>(nil)
   /// Bytes that the kernel was asked to read that way.
   public let prefilledBytes = Atomic<UInt64>(0)
+  /// Writes whose answer waited because the log fills up.
+  public let slowedWrites = Atomic<UInt64>(0)
   private let sink: @Sendable (EventLevel, String) -> Void
 
   /// A context; `sink` gets one line for each event. Names of objects and nonces come from
