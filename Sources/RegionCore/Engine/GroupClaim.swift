@@ -292,9 +292,9 @@ extension Group {
         objects.keeping { () throws(LocalError) in try objects.copies?.keep(new) }
         endLog(new, etag)
         return true
-      case .lost(let current, let etag):
+      case .lost(let current, let currentTag):
         if isPredecessor(current) {
-          _ = await adoptPredecessor(current, etag)
+          _ = await adoptPredecessor(current, currentTag)
           return false
         }
         // Nothing is uncommitted, and nobody may change anything meanwhile.

@@ -50,6 +50,27 @@ import Testing
     try await world.leave(late)
   }
 
+  /// Who hears of a takeover when it gives its claim back has an old root: a claim made of that would
+  /// undo what the new writer committed.
+  @Test func aClaimAfterALostReleaseKeepsWhatTheNewWriterCommitted() async throws {
+    let first = try await world.host(1).create()
+    try first.make("f")
+    try await first.put([1, 2, 3], try first.region("f"), at: 0)
+    let name = try #require(FileName("f"))
+    let inode = try #require(first.child(name, of: Namespace.top))
+    first.close(inode.id, writable: true)
+    try await first.committed()
+    let second = try await world.host(2) { $0.takeover = true }.load(first.id)
+    try await second.claim()
+    try await second.put([4], try second.region("f"), at: 0)
+    try await second.committed()
+    #expect(await first.drain())
+    try await first.claim(takeover: true)
+    #expect(try await first.contents("f") == [4, 2, 3])
+    #expect(try await world.elsewhere(first.id)["f"] == [4, 2, 3])
+    try await world.leave(first)
+  }
+
   @Test func aWriterWhoseClaimWasTakenOverSaysStaleAndKeepsItsLog() async throws {
     let daemon = try world.host(1)
     let first = try await daemon.create()
@@ -196,7 +217,7 @@ import Testing
     let id = try await world.group([1])
     let daemon = try world.host(1)
     let group = try await daemon.load(id)
-    daemon.faults.add(.init(.blackhole, on: [.get], keyContains: "/root", count: 1))
+    daemon.faults.add(.init(.blackhole, on: [.put], keyContains: "/root", count: 1))
     let claim = Task { try await group.claim() }
     while daemon.faults.parked == 0 { await Task.yield() }
     group.abandon()

@@ -49,6 +49,7 @@ import Testing
   @Test func isNotServedWhenItIsOld() async throws {
     try await put("old")
     begin()
+    while gets == 0 { await Task.yield() }
     try await put("new")
     clock.advance(by: .seconds(1))
     #expect(try await get().text == "new")
@@ -59,6 +60,7 @@ import Testing
   @Test func isNotServedAfterAChange() async throws {
     try await put("old")
     begin()
+    while gets == 0 { await Task.yield() }
     try await put("new", through: early)
     #expect(try await get().text == "new")
     #expect(gets == 2)
