@@ -83,41 +83,60 @@ final class GroupTrace: Sendable {
 
   // MARK: The store
 
-  /// The trace in the store; an empty one where there is none, or none that can be used.
-  func load() async -> AccessTrace {
+  /// The trace that the store had before this start; an empty one where there was none, or none that
+  /// can be used.
+  private func load() async throws(RemoteError) -> AccessTrace {
     if let stored = state.withLock({ $0.stored }) { return stored }
     let none = AccessTrace(group: objects.group, geometry: geometry)
+    let stored: AccessTrace
     do throws(RemoteError) {
-      let stored = try await objects.trace(geometry) ?? none
-      state.withLock { $0.stored = stored }
-      return stored
+      stored = try await objects.trace(geometry) ?? none
     } catch {
-      if case .damaged = error {
-        engine.log(.warning, "the recorded trace is ignored: \(error)")
-        state.withLock { $0.stored = none }
-      } else {
-        engine.log(.debug, "no recorded trace: \(error)")
-      }
-      return none
+      guard case .damaged = error else { throw error }
+      engine.log(.warning, "the recorded trace is ignored: \(error)")
+      stored = none
+    }
+    state.withLock { $0.stored = stored }
+    return stored
+  }
+
+  /// What to replay; nil where the store cannot tell.
+  func replayed() async -> AccessTrace? {
+    do throws(RemoteError) {
+      return try await load()
+    } catch {
+      engine.log(.debug, "no recorded trace: \(error)")
+      return nil
     }
   }
 
-  /// Writes what was recorded, merged with what the store had, if this is a moment for it: a quiet one,
-  /// or the end. Returns whether the store was asked to keep something.
-  @discardableResult
-  func save(atEnd: Bool) async -> Bool {
-    guard let recording = due(atEnd: atEnd) else { return false }
-    // What the store had is what this start was merged with before: not twice.
-    let stored = await load()
-    let merged = stored.merged(with: recording)
-    guard merged != stored else { return false }
+  /// Writes what was recorded, if this is a moment for it: a quiet one, or the end.
+  func save(atEnd: Bool) async {
+    guard let recording = due(atEnd: atEnd) else { return }
     do throws(RemoteError) {
-      try await objects.putTrace(merged)
-      return true
+      _ = try await put(recording)
     } catch {
       engine.log(.debug, "the recorded trace could not be kept: \(error)")
-      return false
     }
+  }
+
+  /// Ends the recording and writes what it has. Returns false if the store has the same.
+  func end() async throws(RemoteError) -> Bool {
+    isRecording.store(false, ordering: .relaxed)
+    let recording = state.withLock { state in
+      state.written = state.recording.order.count
+      return state.recording
+    }
+    return try await put(recording)
+  }
+
+  /// Merges with what the store had before this start, for a recording may be written several times.
+  private func put(_ recording: TraceRecording) async throws(RemoteError) -> Bool {
+    let stored = try await load()
+    let merged = stored.merged(with: recording)
+    guard merged != stored else { return false }
+    try await objects.putTrace(merged)
+    return true
   }
 
   private func due(atEnd: Bool) -> TraceRecording? {

@@ -213,6 +213,7 @@ extension Region {
   private func advise(_ chunk: ChunkIndex, _ state: inout State, _ work: inout Work) -> Bool {
     guard !state.isClosed else { return false }
     let isNext = state.readAhead.isNext(chunk)
+    let isStream = state.readAhead.isSeenNext(chunk)
     let (advice, isKnown) = state.readAhead.touched(chunk, end: chunkCount)
     let foretold = state.strides.touched(chunk, end: chunkCount)
     let transfer = PullMachine.Bulk(isReadAhead: true, began: engine.clock.now)
@@ -231,7 +232,7 @@ extension Region {
     if !state.background.unread.contains(chunk) {
       noteMiss(chunk, isSequential: isKnown || !foretold.isEmpty, &state, &work)
     }
-    noteRead(chunk, isStream: isKnown, &state, &work)
+    noteRead(chunk, isStream: isStream, &state, &work)
     return isNext
   }
 

@@ -9,7 +9,9 @@ extension Group {
     guard engine.settings.pull != .lazy, !region.isWhollyPresent, mayHaveTrace,
       trace.takeReplay()
     else { return }
-    engine.executor.spawn { await self.replay(await self.trace.load()) }
+    engine.executor.spawn {
+      if let trace = await self.trace.replayed() { await self.replay(trace) }
+    }
   }
 
   /// A group of one small file is read as soon as its trace.
@@ -83,13 +85,11 @@ extension Group {
     }
   }
 
-  /// Ends the recording and keeps it in the store now; returns how many chunks were recorded, nil if
-  /// they are too few to be worth it, or the trace in the store says the same.
-  public func recordTrace() async -> (chunks: Int, isKept: Bool) {
-    let chunks = trace.recordedChunks
-    let isKept = await trace.save(atEnd: true)
-    return (chunks, isKept)
-  }
+  /// Chunks recorded since the start, or since `beginTrace`.
+  public var recordedTraceChunks: Int { trace.recordedChunks }
+
+  /// Ends the recording and keeps it in the store now. Returns false if there was nothing to change.
+  public func recordTrace() async throws(RemoteError) -> Bool { try await trace.end() }
 
   /// Begins the recording anew.
   public func beginTrace() { trace.begin() }

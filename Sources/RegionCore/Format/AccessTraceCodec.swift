@@ -51,7 +51,6 @@ public enum AccessTraceCodec {
     }
     let end = Limits.regionSize >> trace.geometry.chunkShift
     var left = AccessTrace.capacity(trace.geometry)
-    var seen: [FileID: RangeSet<ChunkIndex>] = [:]
     var last: AccessTrace.Entry?
     for entry in trace.entries {
       try require((1...Limits.fileID).contains(entry.file), "inode number out of range")
@@ -59,15 +58,17 @@ public enum AccessTraceCodec {
       try require(entry.chunks.count <= left, "too many chunks")
       try require(entry.unreadStarts < Limits.traceUnreadStarts, "starts out of range")
       left -= entry.chunks.count
-      let known = seen[entry.file] ?? RangeSet()
-      try require(
-        known.isDisjoint(RangeSet(entry.chunks)), "a chunk comes twice")
-      seen[entry.file, default: RangeSet()].insert(contentsOf: entry.chunks)
       if let last {
         let next = AccessTrace.Place(file: entry.file, chunk: entry.chunks.lowerBound)
         try require(!last.continues(next, entry.unreadStarts), "neighbours are not joined")
       }
       last = entry
+    }
+    let sorted = trace.entries.sorted {
+      ($0.file, $0.chunks.lowerBound) < ($1.file, $1.chunks.lowerBound)
+    }
+    for (one, next) in zip(sorted, sorted.dropFirst()) where one.file == next.file {
+      try require(one.chunks.upperBound <= next.chunks.lowerBound, "a chunk comes twice")
     }
   }
 }

@@ -93,7 +93,7 @@ public struct AccessTrace: Hashable, Sendable {
     return merged
   }
 
-  /// Bytes of the trace within which the order does not matter, for they are pulled at one time.
+  /// Bytes of the trace within which neighbours are joined: they are pulled at about one time.
   private static let step: UInt64 = 8 << 20
 
   /// What to pull of each file: files in the order in which they were first read, and neighbours that
@@ -110,16 +110,27 @@ public struct AccessTrace: Hashable, Sendable {
 
   private static func joined(_ ranges: [Range<ChunkIndex>], step: UInt64) -> [Range<ChunkIndex>] {
     var joined: [Range<ChunkIndex>] = []
-    var pending = RangeSet<ChunkIndex>()
-    var count: UInt64 = 0
-    for range in ranges {
-      pending.insert(contentsOf: range)
+    var (first, count) = (0, UInt64(0))
+    for (at, range) in ranges.enumerated() {
       count += UInt64(range.count)
-      guard count >= step else { continue }
-      joined += pending.ranges
-      (pending, count) = (RangeSet(), 0)
+      guard count >= step || at == ranges.count - 1 else { continue }
+      joined += Self.joined(ranges[first...at])
+      (first, count) = (at + 1, 0)
     }
-    return joined + pending.ranges
+    return joined
+  }
+
+  /// Neighbours joined, each where its first part stands.
+  private static func joined(_ ranges: ArraySlice<Range<ChunkIndex>>) -> [Range<ChunkIndex>] {
+    var left = RangeSet<ChunkIndex>()
+    for range in ranges { left.insert(contentsOf: range) }
+    return ranges.compactMap { range in
+      guard let whole = left.ranges.first(where: { $0.contains(range.lowerBound) }) else {
+        return nil
+      }
+      left.remove(contentsOf: whole)
+      return whole
+    }
   }
 }
 

@@ -51,6 +51,12 @@ struct ReadAhead: Sendable {
     streams.contains { $0.window > 0 && chunk >= $0.last && chunk <= $0.last + 1 }
   }
 
+  /// Whether a reader that goes on where a stream is would be seen at `chunk` next: there, or where the
+  /// newest step began, if it found all before that.
+  func isSeenNext(_ chunk: ChunkIndex) -> Bool {
+    isNext(chunk) || streams.contains { $0.window > 0 && $0.newest == chunk }
+  }
+
   /// A read reached `chunk`, which was absent, being pulled or marked. `end` is the region's number
   /// of chunks. `isKnown` says whether the read continues a stream.
   mutating func touched(_ chunk: ChunkIndex, end: ChunkIndex) -> (advice: Advice?, isKnown: Bool) {
