@@ -28,7 +28,8 @@ extension Region {
       var work = Work()
       let wanted = wanted(of: ranges, state)
       guard !state.isClosed, !wanted.isEmpty else { return (work, true) }
-      state.background.replayed = (state.background.replayed ?? 0) + wanted.count
+      let count = wanted.reduce(0) { $0 + $1.count }
+      state.background.replayed = (state.background.replayed ?? 0) + count
       state.background.order.wish(wanted, .trace)
       // Of what is pulled in any case nobody needs to know whether it is read.
       guard !state.background.sweeps else { return (work, true) }

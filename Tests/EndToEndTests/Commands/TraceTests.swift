@@ -27,7 +27,9 @@ extension EndToEnd {
       init(_ kind: StoreKind) async throws {
         store = try await TestStore(kind)
         original = store.scratch.file("original")
-        try CopyTests.makeFile(original, mebibytes: 24)
+        try ChildProcess.check([
+          "dd", "if=/dev/urandom", "of=\(original)", "bs=1M", "count=24", "status=none",
+        ])
         try store.succeed("cp", original, "\(store.address)/f")
         environment = ["REGIONFS_RUNTIME_DIR": try store.scratch.directory("run")]
       }
