@@ -1,6 +1,7 @@
 // Linux calls that the Glibc module map leaves out: epoll, timerfd, signalfd, splice,
 // fallocate, sync_file_range, extended attributes.
 #pragma once
+#include <linux/stat.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -53,12 +54,25 @@ static inline int linux_clone_mount(const char *path) {
   return (int)syscall(open_tree, at_fdcwd, path, clone | cloexec);
 }
 
+/// statx(2) of a path's size in bytes, links not followed; -1 on failure. `is_fresh` asks a file system
+/// behind a connection for it (AT_STATX_FORCE_SYNC), otherwise it is what the kernel knows.
+static inline long long linux_size_of_path(const char *path, int is_fresh) {
+  const int at_fdcwd = -100, no_follow = 0x100, force_sync = 0x2000, dont_sync = 0x4000;
+  struct statx status;
+  long result = syscall(SYS_statx, at_fdcwd, path, no_follow | (is_fresh ? force_sync : dont_sync),
+                        STATX_SIZE, &status);
+  return result == 0 ? (long long)status.stx_size : -1;
+}
+
 // close_range(2) with CLOSE_RANGE_UNSHARE (Linux 5.9): the calling thread leaves its process's table
 // of descriptors for one of its own in which only those below `first` are open.
 static inline int linux_leave_descriptors(unsigned int first) {
   const unsigned int close_range_unshare = 2;
   return (int)syscall(SYS_close_range, first, ~0U, close_range_unshare);
 }
+
+/// fork(2), which the Glibc module hides: only for a process without other threads.
+static inline pid_t linux_fork(void) { return fork(); }
 
 /// prctl(2), PR_SET_DUMPABLE.
 static inline int linux_set_dumpable(int dumpable) {

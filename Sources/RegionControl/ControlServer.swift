@@ -68,7 +68,7 @@ extension ControlHandler {
 
   /// A daemon without groups has no traces.
   public func trace(path: String, action: TraceAction) throws(ControlError) -> TraceStatus {
-    throw ControlError(.notFound, "no such group: \(path)")
+    throw ControlError(.notFound, "\(path) is not known here: there are no groups")
   }
 }
 

@@ -53,8 +53,10 @@ extension RegionFilesystem {
       } catch {
         box.take()?.error(error.code)
       }
-    } orElse: {
-      box.take()?.error($0)
+    } orElse: { code in
+      // Another mount made the name since it was looked up: ESTALE has the kernel look again, and open.
+      let isOvertaken = code == EEXIST && parent == Self.top && flags & O_EXCL == 0
+      box.take()?.error(isOvertaken ? ESTALE : code)
     }
   }
 

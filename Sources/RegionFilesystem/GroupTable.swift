@@ -15,6 +15,8 @@ final class GroupTable: Sendable {
     var groups: [Group] = []
     var ordinals: [GroupID: Int] = [:]
     var tops: [FileName: Top] = [:]
+    /// Names that the store did not have, and when it was asked.
+    var absences: [FileName: MonotonicTime] = [:]
     /// Groups being loaded, and who waits for them.
     var loading: [GroupID: [CheckedContinuation<Result<Group, GroupError>, Never>]] = [:]
     /// Groups without a name, kept while files of them are open.
@@ -54,9 +56,38 @@ final class GroupTable: Sendable {
     state.withLock { $0.tops.map { ($0.key, $0.value) }.sorted { $0.0 < $1.0 } }
   }
 
-  func setTop(_ name: FileName, _ top: Top) { state.withLock { $0.tops[name] = top } }
+  func setTop(_ name: FileName, _ top: Top) {
+    state.withLock { state in
+      state.tops[name] = top
+      state.absences[name] = nil
+    }
+  }
 
   func removeTop(_ name: FileName) { state.withLock { $0.tops[name] = nil } }
+
+  /// Absent names that are remembered at a time.
+  private static let mostAbsences = 10_000
+
+  /// The store was asked at `time` and had no such name. What was made or read here since stands.
+  func noteAbsent(_ name: FileName, asOf time: MonotonicTime) {
+    state.withLock { state in
+      if let top = state.tops[name], top.checkedAt > time { return }
+      state.tops[name] = nil
+      if state.absences.count >= Self.mostAbsences { state.absences = [:] }
+      state.absences[name] = time
+    }
+  }
+
+  /// Somebody has made these names.
+  func forgetAbsence(of names: [FileName]) {
+    state.withLock { state in
+      guard !state.absences.isEmpty else { return }
+      for name in names { state.absences[name] = nil }
+    }
+  }
+
+  /// When the store was last known not to have the name; nil: it may have it.
+  func absence(of name: FileName) -> MonotonicTime? { state.withLock { $0.absences[name] } }
 
   func noteAbandoned(_ group: GroupID) { state.withLock { _ = $0.abandoned.insert(group) } }
 

@@ -31,10 +31,11 @@ extension RegionFilesystem {
     }
   }
 
-  /// Whether a former mount left enough in the cache to mount while the store does not answer.
-  public var canMountOffline: Bool {
-    known.isUsable && (known.isChecked || engine.settings.isReadOnly)
-  }
+  /// Whether a former mount of this store left its names in the cache.
+  public var knowsStore: Bool { known.isUsable }
+
+  /// Whether a former mount saw that the store honours conditional writes.
+  public var isStoreChecked: Bool { known.isChecked }
 
   /// The store answered, and honours conditional writes where that was checked.
   public func noteStore(isChecked: Bool) { known.noteStore(isChecked: isChecked) }

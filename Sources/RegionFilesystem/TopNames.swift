@@ -5,7 +5,7 @@ import RegionCore
 /// The top directory: each entry is a group, its name an object in the store. So these operations
 /// ask the store and answer later.
 extension RegionFilesystem {
-  /// How long a name is believed without asking the store again.
+  /// How long a name, or that there is none, is believed without asking the store again.
   private static let nameAge = Duration.seconds(1)
 
   func lookupTop(_ bytes: [UInt8], _ reply: consuming EntryReply) {
@@ -18,6 +18,8 @@ extension RegionFilesystem {
       reply.entry(entry(inode, of: known.group))
       return
     }
+    // Shells, SQLite and importing interpreters ask for absent names again and again.
+    if isAbsent(name) { return reply.error(ENOENT) }
     let box = parking.hold(reply, .reading)
     engine.executor.spawn { [self] in
       do throws(RegionError) {
@@ -35,12 +37,16 @@ extension RegionFilesystem {
     top.group.isWriter || engine.clock.now.since(top.checkedAt) < Self.nameAge
   }
 
+  private func isAbsent(_ name: FileName) -> Bool {
+    groups.absence(of: name).map { engine.clock.now.since($0) < Self.nameAge } ?? false
+  }
+
   /// What a name stands for, asking the store if what is known is old. If the store does not answer
   /// soon, what was known stands, also what the cache remembers of former mounts.
   func find(_ name: FileName) async throws(RegionError) -> GroupTable.Top {
     if let known = groups.top(name), isFresh(known) { return known }
     do throws(RemoteError) {
-      guard let (record, etag) = try await recordOrKnown(name) else {
+      guard let (record, info) = try await recordOrKnown(name) else {
         throw .store(noSuchName(name))
       }
       let group: Group
@@ -59,7 +65,7 @@ extension RegionFilesystem {
       }
       await group.refresh(maxAge: Self.nameAge)
       let top = GroupTable.Top(
-        record: record, etag: etag, group: group, checkedAt: engine.clock.now)
+        record: record, etag: info.etag, group: group, checkedAt: info.asOf ?? engine.clock.now)
       groups.setTop(name, top)
       group.noteName(name)
       return top
@@ -72,9 +78,12 @@ extension RegionFilesystem {
   }
 
   /// The record of a name, or what the cache remembers of it where the store does not answer soon.
-  private func recordOrKnown(_ name: FileName) async throws(RemoteError) -> (GroupRecord, ETag)? {
+  private func recordOrKnown(
+    _ name: FileName
+  ) async throws(RemoteError) -> (GroupRecord, ObjectInfo)? {
     guard let known = known.record(name) else { return try await record(name) }
-    let answer = await engine.patiently { () async -> Result<(GroupRecord, ETag)?, RemoteError> in
+    let answer = await engine.patiently {
+      () async -> Result<(GroupRecord, ObjectInfo)?, RemoteError> in
       do throws(RemoteError) {
         return .success(try await self.record(name))
       } catch {
@@ -84,17 +93,18 @@ extension RegionFilesystem {
     switch answer {
     case .success(let found): return found
     case .failure(let error) where !error.isRetryable: throw error
-    case .failure, nil: return known
+    case .failure, nil: return (known.record, ObjectInfo(etag: known.etag, totalLength: 0))
     }
   }
 
   /// The record of a name; nil where there is none, which is noted.
-  private func record(_ name: FileName) async throws(RemoteError) -> (GroupRecord, ETag)? {
-    if let found = try await catalogue.record(name) {
-      known.note(found.record, found.etag)
+  private func record(_ name: FileName) async throws(RemoteError) -> (GroupRecord, ObjectInfo)? {
+    let asked = engine.clock.now
+    if let found = try await catalogue.newestRecord(name) {
+      known.note(found.record, found.info.etag)
       return found
     }
-    groups.removeTop(name)
+    groups.noteAbsent(name, asOf: asked)
     known.remove(name)
     return nil
   }
@@ -148,6 +158,7 @@ extension RegionFilesystem {
     let moment = known.now
     let names = try await catalogue.names()
     known.noteAll(names, since: moment)
+    groups.forgetAbsence(of: names)
     return names
   }
 
@@ -187,6 +198,7 @@ extension RegionFilesystem {
       }
       guard let etag else {
         // Somebody else made the name: the fresh group was never visible.
+        groups.forgetAbsence(of: [name])
         await discard(group)
         return try await Self.throwExists()
       }

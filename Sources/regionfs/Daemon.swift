@@ -20,7 +20,9 @@ func runDaemon(
   let daemon: Daemon
   do throws(StackError) {
     daemon = try Daemon(configuration)
-    try daemon.mount()
+    let search = daemon.beginSearch()
+    readiness.prepare()
+    try daemon.mount(search)
   } catch {
     readiness.failed(error.description)
     return ExitCode(ExitStatus.failure)
@@ -85,10 +87,11 @@ final class Daemon: Sendable {
 
   // MARK: Starting
 
-  /// Asks the store, replays logs, mounts, and serves. When this returns the mount answers.
-  func mount() throws(StackError) {
+  /// Waits for what the search comes to, replays logs, mounts, and serves. When this returns the mount
+  /// answers.
+  func mount(_ search: StoreSearch) throws(StackError) {
     scanCache()
-    let isOnline = try reachStore()
+    let isOnline = try reachStore(search)
     wait { await self.filesystem.recoverLogs(self.cache) }
     if isOnline { wait { await self.finishRenames() } }
     do throws(FuseError) {

@@ -188,8 +188,7 @@ struct DaemonControl: ControlHandler {
       if remaining == 0 { return }
       if !pull.isRunning {
         guard attempts < 3 else {
-          throw ControlError(
-            .failed, "cannot pull \(path): \(pull.lastError ?? region.pullReading.reason)")
+          throw ControlError(.failed, "cannot pull \(path): \(pull.obstacle)")
         }
         attempts += 1
         pull.begin()

@@ -9,11 +9,14 @@ struct DaemonReadiness: ~Copyable, Sendable {
   private let pipe: PipeEnd?
   private let mountpoint: String
   private let cacheDirectory: String
+  private let source: String
   private let makesTableEntry: Bool
+  private var addition: UserMountTable.Addition?
 
   private init(_ configuration: MountConfiguration, pipe: consuming PipeEnd?) {
     self.pipe = pipe
     mountpoint = configuration.mountpoint
+    source = configuration.source
     cacheDirectory = configuration.options.cacheDirectory
     makesTableEntry = geteuid() == 0 && !configuration.leavesMountTableAlone
   }
@@ -28,12 +31,19 @@ struct DaemonReadiness: ~Copyable, Sendable {
     Self(configuration, pipe: PipeEnd(descriptor))
   }
 
-  /// The mount answers requests: makes its entry in `/run/mount/utab` (as root, so that a plain
-  /// umount(8) drains), lets go of the terminal, and releases the starter.
+  /// The mount will be made if nothing fails: begins its entry in `/run/mount/utab` (as root, so that a
+  /// plain umount(8) drains).
+  mutating func prepare() {
+    if makesTableEntry {
+      addition = UserMountTable.begin(source: source, mountpoint: mountpoint)
+    }
+  }
+
+  /// The mount answers requests: sees to its entry in `/run/mount/utab`, lets go of the terminal, and releases the starter.
   ///
   /// Call it on a thread that no FUSE reply depends on: mount(8) looks at the mountpoint.
   consuming func ready() {
-    if makesTableEntry { UserMountTable.add(mountpoint: mountpoint) }
+    if makesTableEntry { UserMountTable.end(addition, mountpoint: mountpoint) }
     ServiceManager().ready("mounted at \(mountpoint)")
     guard let pipe else { return }
     LogSetup.leaveTerminal(cacheDirectory: cacheDirectory)
@@ -42,6 +52,7 @@ struct DaemonReadiness: ~Copyable, Sendable {
 
   /// The mount failed; `message` is one line for the user. End the process with a non-zero code.
   consuming func failed(_ message: String) {
+    if let addition { UserMountTable.end(addition, mountpoint: mountpoint) }
     let line = message.split(whereSeparator: \.isNewline).joined(separator: " ")
     if let pipe {
       pipe.write("failed \(line)\n")

@@ -1,50 +1,40 @@
+import ArgumentParser
+import CLinux
 import Glibc
 import RegionControl
 
 /// Starts the daemon as a process of its own and waits until its mount answers.
 enum DaemonStarter {
-  /// Tells the daemon which descriptor its starter waits on. Not an argument: those travel unchanged.
-  private static let descriptorName = "REGIONFS_READINESS_DESCRIPTOR"
-
-  /// The descriptor that the starter of this process waits on; nil if this is not the daemon.
-  static func inheritedDescriptor() -> Int32? {
-    guard let number = ProcessEnvironment.variables[descriptorName].flatMap({ Int32($0) }) else {
-      return nil
-    }
-    // SAFETY: no other thread runs yet; programs started from here are not meant.
-    unsafe unsetenv(descriptorName)
-    var status = stat()
-    // SAFETY: `status` is a local that outlives the call.
-    guard unsafe fstat(number, &status) == 0, status.st_mode & S_IFMT == S_IFIFO else { return nil }
-    return number
+  /// Which of the two processes this is.
+  enum Side {
+    /// The daemon, and the descriptor that its starter waits on.
+    case daemon(Int32)
+    /// Who started it, and the daemon.
+    case starter(pid_t)
   }
 
-  /// Runs this program again with the same arguments as a daemon.
+  /// Goes on twice: in a child, which is to become the daemon, and here, where it waits for the child's
+  /// mount. Starting the program anew instead would take as long again as it took to get here.
   ///
-  /// - Returns: the exit code: 0 once the mount answers.
-  static func start() -> Int32 {
+  /// Call it while there is one thread.
+  ///
+  /// - Returns: in the child, the descriptor that the starter waits on; in the starter, the child, once
+  ///   its mount answers.
+  /// - Throws: in the starter, its exit code after one line on stderr.
+  static func start() throws(ExitCode) -> Side {
     var ends: [Int32] = [0, 0]
     // SAFETY: pipe writes two numbers.
-    guard unsafe pipe(&ends) == 0 else { return systemError("pipe") }
-    defer { close(ends[0]) }
-    _ = fcntl(ends[0], F_SETFD, FD_CLOEXEC)
+    guard unsafe pipe(&ends) == 0 else { throw systemError("pipe") }
     // Held back, so that an interrupt ends the daemon too and not just the wait for it.
     SignalWaiter.block()
-    let child = Subprocess.start(
-      programPath, arguments: CommandLine.arguments,
-      environment: ["\(descriptorName)=\(ends[1])"], standardInputAndOutputToNull: true)
+    let child = linux_fork()
+    guard child != 0 else { return .daemon(ends[1]) }
     close(ends[1])
-    guard let child else { return systemError("posix_spawn") }
-    return outcome(of: child, readiness: ends[0])
-  }
-
-  /// Where this program is; by that name the daemon is listed, not as `exe`.
-  private static var programPath: String {
-    let link = "/proc/self/exe"
-    // SAFETY: realpath allocates a C string that is copied and freed here.
-    guard let resolved = unsafe realpath(link, nil) else { return link }
-    defer { unsafe free(resolved) }
-    return unsafe String(cString: resolved)
+    defer { close(ends[0]) }
+    guard child > 0 else { throw systemError("fork") }
+    let code = outcome(of: child, readiness: ends[0])
+    guard code == 0 else { throw ExitCode(code) }
+    return .starter(child)
   }
 
   private static func outcome(of child: pid_t, readiness: Int32) -> Int32 {
@@ -80,17 +70,22 @@ enum DaemonStarter {
     return code == 0 ? ExitStatus.failure : code ?? ExitStatus.failure
   }
 
-  private static func systemError(_ call: String) -> Int32 {
+  private static func systemError(_ call: String) -> ExitCode {
     // SAFETY: strerror's text is copied at once; there is one thread.
     let text = unsafe String(cString: strerror(errno))
-    ProgressDisplay.write("regionfs: \(call): \(text)\n")
-    return ExitStatus.system
+    return fail("\(call): \(text)", code: ExitStatus.system)
   }
 
   /// Makes this process a daemon: a session of its own, no descriptors of the starter but `kept`
   /// and stderr (until the mount answers), `/` as working directory.
   static func becomeDaemon(keeping kept: Int32) {
     _ = setsid()
+    for number in [STDIN_FILENO, STDOUT_FILENO] {
+      // SAFETY: open reads the path only during the call.
+      let null = unsafe open("/dev/null", O_RDWR)
+      if null >= 0, null != number { dup2(null, number) }
+      if null > STDERR_FILENO { close(null) }
+    }
     // SAFETY: chdir reads the path only during the call.
     _ = unsafe chdir("/")
     // The cache and the log are nobody else's business, whatever the user's umask.

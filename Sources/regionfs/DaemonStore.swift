@@ -1,11 +1,20 @@
 import RegionCore
 import RegionFilesystem
 
+/// What asking the store at a mount's beginning comes to.
+struct StoreSearch: Sendable {
+  /// A former mount of this cache has seen that the store honours conditional writes.
+  var isRemembered: Bool
+  /// The cache has what it takes to begin without the store.
+  var mayBeOffline: Bool
+  fileprivate let finding = BlockingResult<Daemon.Finding>()
+}
+
 /// Reaching the store: before the mount, or after it where the cache has what it takes to begin
 /// without.
 extension Daemon {
   /// How a store was found.
-  private enum Finding: Sendable {
+  enum Finding: Sendable {
     /// It answers and honours what the mount needs.
     case usable
     /// It does not answer.
@@ -17,18 +26,31 @@ extension Daemon {
   /// How long a mount that could begin offline waits for the store.
   private static let patience = Duration.seconds(5)
 
+  /// Begins to ask the store, beside whatever else there is to do.
+  func beginSearch() -> StoreSearch {
+    let isRemembered = filesystem.isStoreChecked
+    let search = StoreSearch(
+      isRemembered: isRemembered,
+      mayBeOffline: filesystem.knowsStore && (isRemembered || !needsCheck))
+    if let firstReads { beginReading(firstReads) }
+    engine.executor.spawn { [self] in
+      let limit = search.mayBeOffline ? Self.patience : nil
+      search.finding.set(await find(within: limit, checking: !isRemembered))
+    }
+    return search
+  }
+
   /// Whether the store answers; false: not yet, and the mount begins with what the cache has.
-  func reachStore() throws(StackError) -> Bool {
-    let mayBeOffline = filesystem.canMountOffline
-    let finding = wait { await self.find(within: mayBeOffline ? Self.patience : nil) }
-    switch finding {
+  func reachStore(_ search: StoreSearch) throws(StackError) -> Bool {
+    switch search.finding.wait() {
     case .usable:
       noteUsable()
+      if search.isRemembered { verifyWrites() }
       return true
     case .refused(let error): throw error
     case .unreachable(let error):
-      guard mayBeOffline else { throw error }
-      engine.health.noteDown(isChecked: stack.isTrusted || configuration.options.unsafeNoCAS)
+      guard search.mayBeOffline else { throw error }
+      engine.health.noteDown(isChecked: !needsCheck)
       progress.noteOffline()
       engine.log(
         .warning, "mounted offline, with what the cache \(cache.path) has: \(error.description)")
@@ -40,7 +62,7 @@ extension Daemon {
   func goOnline() async {
     var pause = Duration.milliseconds(200)
     while progress.state == .running || progress.state == .draining {
-      switch await find(within: nil) {
+      switch await find(checking: true) {
       case .usable:
         engine.health.noteAnswer()
         noteUsable()
@@ -62,16 +84,16 @@ extension Daemon {
   }
 
   private func noteUsable() {
-    engine.health.noteChecked()
-    filesystem.noteStore(isChecked: !configuration.options.readOnly)
+    engine.health.endCheck(isHonoured: true)
+    filesystem.noteStore(isChecked: needsCheck)
   }
 
-  private func find(within limit: Duration?) async -> Finding {
-    guard let limit else { return await find() }
+  private func find(within limit: Duration?, checking: Bool) async -> Finding {
+    guard let limit else { return await find(checking: checking) }
     let begin = engine.clock.now
     let answer = Lock<Finding?>(nil)
     engine.executor.spawn {
-      let finding = await self.find()
+      let finding = await self.find(checking: checking)
       answer.withLock { $0 = finding }
     }
     while engine.clock.now.since(begin) < limit {
@@ -81,11 +103,23 @@ extension Daemon {
     return .unreachable(StackError("\(configuration.store) has not answered within \(limit)"))
   }
 
-  private func find() async -> Finding {
+  private func find(checking: Bool) async -> Finding {
+    // Side by side: each takes round trips.
+    async let writes = checking && needsCheck ? checkWrites() : .usable
+    let answer = await listNames()
+    guard case .usable = answer else { return answer }
+    return await writes
+  }
+
+  private func listNames() async -> Finding {
     // Patiently: a store that restarts or is busy should not fail a mount at boot.
     for pause in [100, 200, 400, 800, 1600, nil] {
       do throws(StoreError) {
-        _ = try await stack.probe.list(prefix: "groups/", from: nil, limit: 1)
+        if let firstReads {
+          _ = try await firstReads.names()
+        } else {
+          _ = try await stack.probe.list(prefix: "groups/", from: nil, limit: 1)
+        }
         break
       } catch {
         let failure = StackError(StoreAdvice.line(for: error))
@@ -94,13 +128,67 @@ extension Daemon {
         await engine.clock.sleep(for: .milliseconds(pause))
       }
     }
-    guard !stack.isTrusted, !configuration.options.readOnly, !configuration.options.unsafeNoCAS
-    else { return .usable }
+    return .usable
+  }
+
+  // MARK: Conditional writes
+
+  /// Nothing vouches for the store's conditional writes, and the mount needs them.
+  private var needsCheck: Bool {
+    !stack.isTrusted && !configuration.options.readOnly && !configuration.options.unsafeNoCAS
+  }
+
+  private func checkWrites() async -> Finding {
     do throws(StackError) {
-      try await ConditionalWriteProbe.check(stack.probe, clock: engine.clock)
+      let key = try await ConditionalWriteProbe.leftover(of: stack.probe, clock: engine.clock)
+      engine.executor.spawn {
+        do throws(StoreError) {
+          try await self.stack.probe.delete(key)
+        } catch {
+          self.engine.log(.info, "\(key) of the store's check stays there: \(error)")
+        }
+      }
       return .usable
     } catch {
       return error.isPassing ? .unreachable(error) : .refused(error)
+    }
+  }
+
+  /// Checks a store again that a former mount of this cache has checked. The mount need not wait for
+  /// that, only its first claim.
+  private func verifyWrites() {
+    guard needsCheck else { return }
+    engine.health.beginCheck()
+    engine.executor.spawn { [self] in
+      var pause = Duration.milliseconds(200)
+      while progress.state == .running || progress.state == .draining {
+        switch await checkWrites() {
+        case .usable: return engine.health.endCheck(isHonoured: true)
+        case .refused(let error): engine.log(.error, "nothing is pushed: \(error.description)")
+        case .unreachable(let error):
+          engine.log(.warning, "nothing is pushed: \(error.description)")
+        }
+        engine.health.endCheck(isHonoured: false)
+        await engine.clock.sleep(for: pause)
+        pause = min(pause * 2, .seconds(5))
+      }
+    }
+  }
+
+  // MARK: The first reads
+
+  private var firstReads: FirstReads? {
+    stack.early.map { FirstReads(store: stack.probe, early: $0, executor: engine.executor) }
+  }
+
+  /// How long what was read early is kept for who asks.
+  private static let earlyTime = Duration.seconds(10)
+
+  private func beginReading(_ reads: FirstReads) {
+    reads.start()
+    engine.executor.spawn {
+      await self.engine.clock.sleep(for: Self.earlyTime)
+      reads.end()
     }
   }
 }

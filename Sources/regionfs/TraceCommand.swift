@@ -8,16 +8,18 @@ struct TraceCommand: ParsableCommand {
     commandName: "trace",
     abstract: "Show, keep or remove what a cold start of a program reads first.",
     discussion: """
-      Each mount records in which order the chunks of a group are first read, keeps that in the store,
-      and where the group is opened with an empty cache the next time, on any host, pulls them in that
-      order before they are asked for. Nothing but speed depends on it.
+      A mount records in which order the chunks of a group are first read, and pulls them in that order \
+      before they are asked for where the group is opened next with an empty cache, on any host.
 
       Examples:
         regionfs trace show /mnt/regions/app
         regionfs trace record /mnt/regions/app
         regionfs trace clear s3://bucket/prefix/app
 
-      Exit codes: 0 success, 1 wrong usage, 32 failed.
+      Exit codes:
+        0   success
+        1   wrong usage
+        32  failed
       """,
     subcommands: [TraceShowCommand.self, TraceRecordCommand.self, TraceClearCommand.self])
 
@@ -63,15 +65,18 @@ struct TraceShowCommand: ParsableCommand {
     commandName: "show",
     abstract: "Print the trace that the store has of a group, in its order.",
     discussion: """
-      PLACE is a path on a mount, or STORE/NAME. Each line is a file and a range of its bytes, in whole
-      chunks; a number behind it counts starts in a row that pulled it and did not read it. On a mount
+      PLACE is a path on a mount, or STORE/NAME. Each line is a file and a range of its bytes, in whole \
+      chunks; a number behind it counts starts in a row that pulled it and did not read it. On a mount \
       the last line says how much was recorded since its start.
 
       Examples:
         regionfs trace show /mnt/regions/app
         regionfs trace show --json s3://bucket/prefix/app | jq .parts
 
-      Exit codes: 0 success, 1 wrong usage, 32 failed.
+      Exit codes:
+        0   success
+        1   wrong usage
+        32  failed
       """)
 
   @Argument(help: "A path on a mount, or a group in a store.", completion: .file())
@@ -125,15 +130,24 @@ struct TraceRecordCommand: ParsableCommand {
     commandName: "record",
     abstract: "Keep what was recorded until now: the program has started.",
     discussion: """
-      A mount does this by itself when nothing new was read for some seconds, and when it is unmounted.
-      PATH lies on the mount. What is in the cache already is not seen; so a trace is best recorded
-      with an empty cache.
+      Each mount records in which order the chunks of a group are first read, for two minutes from the \
+      first one that has to come from the store, and keeps that in the store when nothing new is read \
+      for five seconds, and at its end. Where the group is opened next with an empty cache, on any host, \
+      its chunks come in that order before they are asked for, as far as the cache has room; not with \
+      pull=lazy. A mount with ro replays and writes nothing. Chunks that four starts in a row pulled and \
+      did not read are dropped. Nothing but speed depends on a trace.
+
+      PATH lies on the mount. This command ends the recording and keeps it at once. What is in the cache \
+      already is not seen; so a trace is best recorded with an empty one.
 
       Examples:
         regionfs trace record /mnt/regions/app
         regionfs trace record --begin /mnt/regions/app
 
-      Exit codes: 0 success, 1 wrong usage, 32 failed.
+      Exit codes:
+        0   success
+        1   wrong usage
+        32  failed
       """)
 
   @Argument(help: "A path on a mount, not its top.", completion: .file())
@@ -168,14 +182,17 @@ struct TraceClearCommand: ParsableCommand {
     commandName: "clear",
     abstract: "Remove the trace of a group from the store.",
     discussion: """
-      PLACE is a path on a mount, which then forgets what it has recorded and begins anew, or
+      PLACE is a path on a mount, which then forgets what it has recorded and begins anew, or \
       STORE/NAME. A trace that a mount replays now goes on.
 
       Examples:
         regionfs trace clear /mnt/regions/app
         regionfs trace clear s3://bucket/prefix/app
 
-      Exit codes: 0 success, 1 wrong usage, 32 failed.
+      Exit codes:
+        0   success
+        1   wrong usage
+        32  failed
       """)
 
   @Argument(help: "A path on a mount, or a group in a store.", completion: .file())

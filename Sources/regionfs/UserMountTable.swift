@@ -10,20 +10,38 @@ enum UserMountTable {
   private static let umountPaths = ["/usr/bin/umount", "/bin/umount"]
   private static let path = "/run/mount/utab"
 
-  /// Makes the entry of a mount that is there already: `mount -f -i -t fuse.regionfs -o _netdev`.
-  ///
-  /// Failure only costs the progress display of a plain umount(8), so it is no error.
-  static func add(mountpoint: String) {
+  /// An entry that another program is making: it takes longer than the mount.
+  struct Addition: Sendable {
+    fileprivate var source: String
+    fileprivate var program: pid_t
+  }
+
+  /// Begins to make the entry of a mount that will be there soon, if it gets this `source`.
+  static func begin(source: String, mountpoint: String) -> Addition? {
     // Left by a daemon that was killed; a second one of the same name would stay for ever.
     remove(mountpoint: mountpoint)
-    // The source must be the same text as in mountinfo, or libmount does not join the two.
-    guard let mount = Subprocess.firstExecutable(of: mountPaths), let entry = entry(at: mountpoint)
-    else { return }
+    // `mount -f -i -t fuse.regionfs -o _netdev`
+    guard let mount = Subprocess.firstExecutable(of: mountPaths) else { return nil }
     let arguments = [
-      "-f", "-i", "-c", "-t", MountListEntry.regionfsType, "-o", "_netdev", entry.source,
-      entry.mountpoint,
+      "mount", "-f", "-i", "-c", "-t", MountListEntry.regionfsType, "-o", "_netdev", source,
+      mountpoint,
     ]
-    _ = Subprocess.run(mount, arguments, timeout: .seconds(5))
+    return Subprocess.start(mount, arguments: arguments).map {
+      Addition(source: source, program: $0)
+    }
+  }
+
+  /// Waits for the entry of a mount that is there now, and sees to it that it is the right one.
+  ///
+  /// Failure only costs the progress display of a plain umount(8), so it is no error.
+  static func end(_ addition: Addition?, mountpoint: String) {
+    if let addition { _ = Subprocess.wait(for: addition.program, timeout: .seconds(5)) }
+    // The source must be the same text as in mountinfo, or libmount does not join the two.
+    guard let entry = entry(at: mountpoint) else { return remove(mountpoint: mountpoint) }
+    guard entry.source != addition?.source,
+      let other = begin(source: entry.source, mountpoint: mountpoint)
+    else { return }
+    _ = Subprocess.wait(for: other.program, timeout: .seconds(5))
   }
 
   /// Removes what a mount left that was not unmounted by umount(8); nothing while one is mounted.

@@ -78,7 +78,7 @@ extension Region {
   private func decision(_ misses: Int) -> PullDecision {
     let size = currentSize.load(ordering: .relaxed)
     // The file system need not be asked before anything depends on it.
-    let isEarly = misses < PullDecision.fewMisses
+    let isEarly = misses < PullDecision.fewMisses(size)
     let free = isEarly ? 0 : ((try? data.freeSpace()) ?? 0) / 2
     let room = isEarly || engine.cacheBudget.hasRoom(for: size) ? free : 0
     return PullDecision(

@@ -58,6 +58,8 @@ public struct EngineSettings: Sendable {
   public var releaseDelay = Duration.seconds(10)
   /// Segments in the tail after which a checkpoint is due. Each costs a mount one small request.
   var checkpointSegments = 96
+  /// The same when the claim is given back: the next mount is likely elsewhere, with an empty cache.
+  var checkpointSegmentsAtRelease = 8
   /// Bytes of the log that one commit takes at most, so that progress shows and its segments are at
   /// most `Limits.commitSegments`.
   var commitBytes = Limits.segmentTarget * (Limits.commitSegments - 2)
@@ -199,14 +201,14 @@ extension EngineContext {
     }
   }
 
-  /// Throws while conditional writes are not known to be honoured, because the store has not answered
-  /// since the mount.
-  func requireChecked(_ key: ObjectKey) throws(RemoteError) {
-    guard !health.isChecked else { return }
+  /// Throws where conditional writes are not known to be honoured, because the store has not answered
+  /// since the mount; waits while they are being checked.
+  func requireChecked(_ key: ObjectKey) async throws(RemoteError) {
+    guard await !health.isChecked() else { return }
     throw .store(
       StoreError(
         .unavailable, operation: "PUT", object: key.text,
-        detail: "the store has not answered since the mount"))
+        detail: "conditional writes could not be checked since the mount"))
   }
 }
 

@@ -68,8 +68,11 @@ extension Group {
   private func attemptClaim(_ takesOver: Bool) async -> RegionError? {
     var (holder, holding) = ("", WriterID?.none)
     do throws(RemoteError) {
+      // What is known is enough to try: a swap takes place on the newest root only.
+      var known = state.withLock { $0.claimable(by: engine.writer) }
       for _ in 0..<Self.claimAttempts {
-        let (old, etag) = try await objects.root()
+        let (old, etag) =
+          if let root = known.take() { root } else { try await objects.root() }
         holding = nil
         if case .held(let writer) = old.claim, writer != engine.writer {
           (holder, holding) = (old.holder, writer)
@@ -82,7 +85,9 @@ extension Group {
         new.claim = .held(engine.writer)
         new.holder = engine.settings.holder
         switch try await objects.swapRoot(from: old, etag, to: new) {
-        case .lost(let current, _): holder = current.holder
+        case .lost(let current, let etag):
+          holder = current.holder
+          known = (current, etag)
         case .done(let etag):
           objects.keeping { () throws(LocalError) in try objects.copies?.keep(new) }
           // No page may be dirtied before the kernel has forgotten the old ones: it would be written
@@ -327,6 +332,15 @@ extension Group {
     } catch {
       engine.log(.warning, "\(error)")
     }
+  }
+}
+
+extension Group.State {
+  /// The root as far as it is known here, unless a claim needs a newer one: the holder of another
+  /// claim may have given it back, and a copy of the cache has no version.
+  func claimable(by writer: WriterID) -> (Root, ETag)? {
+    if case .held(let holder) = root.claim, holder != writer { return nil }
+    return isVerified ? (root, etag) : nil
   }
 }
 

@@ -59,16 +59,17 @@ extension Group {
     let objects = GroupObjects(group: id, engine: engine, cacheDirectory: cacheDirectory)
     let group: Group
     do throws(RemoteError) {
-      let (root, etag) = try await objects.rootOrCopy()
+      let (root, info) = try await objects.rootOrCopy()
       let tree = try await TreeLoader(objects: objects).load(root)
       var namespace = tree.namespace
       namespace.addMissingTop(kind, at: root.committedAt)
-      group = try make(objects, root, etag ?? ETag(""), namespace, cacheDirectory, bootID)
-      if etag != nil { group.keepCopy(root, tree) }
+      group = try make(
+        objects, root, info?.etag ?? ETag(""), namespace, cacheDirectory, bootID, asOf: info?.asOf)
+      if info != nil { group.keepCopy(root, tree) }
       group.map.reset(to: tree.index, tables: tree.tables)
       group.state.withLock {
         $0.tail = TailChanges(root: root, tables: tree.tables, geometry: root.geometry)
-        $0.isVerified = etag != nil
+        $0.isVerified = info != nil
       }
     } catch {
       throw .remote(error)
@@ -80,7 +81,7 @@ extension Group {
 
   static func make(
     _ objects: GroupObjects, _ root: Root, _ etag: ETag, _ namespace: Namespace,
-    _ cacheDirectory: String, _ bootID: Random128
+    _ cacheDirectory: String, _ bootID: Random128, asOf: MonotonicTime? = nil
   ) throws(RemoteError) -> Group {
     let cache: GroupCache
     do throws(LocalError) {
@@ -94,7 +95,7 @@ extension Group {
           detail: "cache directory: \(error)"))
     }
     let state = State(
-      root: root, etag: etag, checkedAt: objects.engine.clock.now, namespace: namespace,
+      root: root, etag: etag, checkedAt: asOf ?? objects.engine.clock.now, namespace: namespace,
       lastCommitAt: root.commit.number > 0 ? root.committedAt : nil)
     return Group(
       id: root.group, engine: objects.engine, objects: objects, cache: cache, bootID: bootID,

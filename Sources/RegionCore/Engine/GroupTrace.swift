@@ -140,9 +140,7 @@ final class GroupTrace: Sendable {
   }
 
   private func due(atEnd: Bool) -> TraceRecording? {
-    guard !engine.settings.isReadOnly, engine.health.isChecked, !engine.health.isDown else {
-      return nil
-    }
+    guard !engine.settings.isReadOnly, !engine.health.isDown else { return nil }
     let now = engine.clock.now
     return state.withLock { state in
       let count = state.recording.order.count

@@ -26,7 +26,7 @@ extension Group {
 
   /// Compares the root with the store's and takes that over. Returns whether it was usable.
   private func verify() async throws(RemoteError) -> Bool {
-    try engine.requireChecked(objects.rootKey)
+    try await engine.requireChecked(objects.rootKey)
     let root: Root
     let etag: ETag
     do throws(RemoteError) {

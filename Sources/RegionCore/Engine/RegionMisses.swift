@@ -214,7 +214,8 @@ extension Region {
     guard !state.isClosed else { return false }
     let isNext = state.readAhead.isNext(chunk)
     let isStream = state.readAhead.isSeenNext(chunk)
-    let (advice, isKnown) = state.readAhead.touched(chunk, end: chunkCount)
+    let latency = engine.pace.withLock { $0.demandSeconds }
+    let (advice, isKnown) = state.readAhead.touched(chunk, end: chunkCount, latency: latency)
     let foretold = state.strides.touched(chunk, end: chunkCount)
     let transfer = PullMachine.Bulk(isReadAhead: true, began: engine.clock.now)
     if let advice {

@@ -12,14 +12,15 @@ struct TreeLoader {
   /// Everything that `root` refers to but the map's pages. Objects are asked for side by side.
   func load(_ root: Root) async throws(RemoteError) -> Tree {
     async let tables = self.tables(root)
-    let index: CheckpointIndex?
+    var index: CheckpointIndex?
+    var tail: CheckpointTail?
     if let reference = root.checkpoint {
-      index = try await objects.index(reference)
-    } else {
-      index = nil
+      tail = await objects.tail(of: reference)
+      index = try await objects.index(reference, in: tail)
     }
     var namespace = Namespace(
-      inodes: try await inodes(index?.namePages ?? []), nextFileID: root.nextFileID)
+      inodes: try await inodes(index?.namePages ?? [], tail), nextFileID: root.nextFileID)
+    if let tail { objects.keepPages(index?.mapPages ?? [], in: tail) }
     let loaded = try await tables.get()
     for table in loaded {
       for case .name(let change) in table.changes { namespace.apply(change) }
@@ -37,17 +38,19 @@ struct TreeLoader {
     }
   }
 
-  private func inodes(_ pages: [CheckpointIndex.NamePageEntry]) async throws(RemoteError) -> [Inode]
-  {
-    let pages = try await all(pages) { await namePage($0) }.get()
+  private func inodes(
+    _ pages: [CheckpointIndex.NamePageEntry], _ tail: CheckpointTail?
+  ) async throws(RemoteError) -> [Inode] {
+    let pages = try await all(pages) { await namePage($0, tail) }.get()
     return pages.flatMap(\.inodes)
   }
 
-  private func namePage(_ entry: CheckpointIndex.NamePageEntry) async -> Result<
-    NamePage, RemoteError
-  > {
+  private func namePage(
+    _ entry: CheckpointIndex.NamePageEntry, _ tail: CheckpointTail?
+  ) async -> Result<NamePage, RemoteError> {
     do throws(RemoteError) {
-      let bytes = try await objects.page(entry.page, what: "name page", priority: .demand)
+      let bytes = try await objects.page(
+        entry.page, what: "name page", priority: .demand, in: tail)
       return .success(
         try objects.parsing(objects.mapKey(entry.page.object)) { () throws(FormatError) in
           try CheckpointCodec.decodeNamePage(bytes)

@@ -42,6 +42,15 @@ public enum ObjectKeys {
   /// What the keys made by `mounts` begin with.
   public static let mountsPrefix = "mounts/"
 
+  /// The group that an object belongs to; nil for other objects.
+  public static func group(of key: ObjectKey) -> GroupID? {
+    let parts = key.text.split(separator: "/", maxSplits: 2)
+    guard parts.count == 3, parts[0] == "g", let id = GroupID(String(parts[1])),
+      id.description == parts[1]
+    else { return nil }
+    return id
+  }
+
   /// The object whose segment or checkpoint key begins with `prefix` (`segmentPrefix`, `mapPrefix`,
   /// `fencedPrefix`);
   /// nil for any other key and for other spellings.

@@ -4,7 +4,7 @@
 extension GroupObjects {
   /// Keeps a root that is about to lose its claim.
   func keepFenced(_ root: Root) async throws(RemoteError) {
-    try engine.requireChecked(rootKey)
+    try await engine.requireChecked(rootKey)
     let key = ObjectKeys.fenced(group, root.epoch, root.commit.nonce)
     let bytes = try parsing(key) { () throws(FormatError) in try RootCodec.encode(root) }
     do throws(StoreError) {

@@ -14,6 +14,13 @@ public final class GroupCatalogue: Sendable {
   public func record(_ name: FileName) async throws(RemoteError) -> (
     record: GroupRecord, etag: ETag
   )? {
+    try await newestRecord(name).map { ($0.record, $0.info.etag) }
+  }
+
+  /// The same with all that the store said of it.
+  public func newestRecord(_ name: FileName) async throws(RemoteError) -> (
+    record: GroupRecord, info: ObjectInfo
+  )? {
     let key = GroupNames.key(for: name)
     let buffer = IOBuffer(capacity: Limits.groupRecordLength)
     let info: ObjectInfo
@@ -28,7 +35,7 @@ public final class GroupCatalogue: Sendable {
       guard record.name == name else {
         throw FormatError(.invalid("it names another group"), what: "group record")
       }
-      return (record, info.etag)
+      return (record, info)
     } catch {
       throw .damaged(object: engine.store.address + "/" + key.text, error)
     }
@@ -59,7 +66,7 @@ public final class GroupCatalogue: Sendable {
     -> ETag
   {
     let key = GroupNames.key(for: record.name)
-    try engine.requireChecked(key)
+    try await engine.requireChecked(key)
     let body = IOBuffer(try encode(record))
     return try await store { () async throws(StoreError) in
       try await engine.store.put(key, body, condition: condition, priority: .demand)

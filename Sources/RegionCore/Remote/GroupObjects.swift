@@ -27,6 +27,11 @@ final class GroupObjects: Sendable {
 
   /// The root and its version.
   func root() async throws(RemoteError) -> (root: Root, etag: ETag) {
+    let (root, info) = try await readRoot()
+    return (root, info.etag)
+  }
+
+  private func readRoot() async throws(RemoteError) -> (root: Root, info: ObjectInfo) {
     let buffer = IOBuffer(capacity: Limits.rootLength)
     let info = try await get(rootKey, range: nil, into: buffer, priority: .demand)
     let root = try parsing(rootKey) { () throws(FormatError) in try RootCodec.decode(buffer.array) }
@@ -39,25 +44,24 @@ final class GroupObjects: Sendable {
       throw .damaged(
         object: address(rootKey), FormatError(.invalid("numbers out of range"), what: "root"))
     }
-    return (root, info.etag)
+    return (root, info)
   }
 
   /// The root, or, where the store does not answer soon, the copy in the cache; that has no version.
-  func rootOrCopy() async throws(RemoteError) -> (root: Root, etag: ETag?) {
+  func rootOrCopy() async throws(RemoteError) -> (root: Root, info: ObjectInfo?) {
     guard let copy = copies?.root(of: group) else {
-      let (root, etag) = try await root()
-      return (root, etag)
+      let (root, info) = try await readRoot()
+      return (root, info)
     }
-    let answer = await engine.patiently { () async -> Result<(Root, ETag), RemoteError> in
+    let answer = await engine.patiently { () async -> Result<(Root, ObjectInfo), RemoteError> in
       do throws(RemoteError) {
-        let (root, etag) = try await self.root()
-        return .success((root, etag))
+        return .success(try await self.readRoot())
       } catch {
         return .failure(error)
       }
     }
     switch answer {
-    case .success((let root, let etag)): return (root, etag)
+    case .success((let root, let info)): return (root, info)
     case .failure(let error) where !error.isRetryable: throw error
     case .failure, nil:
       engine.log(
@@ -88,12 +92,14 @@ final class GroupObjects: Sendable {
   }
 
   /// The index of a checkpoint.
-  func index(_ reference: Root.CheckpointReference) async throws(RemoteError) -> CheckpointIndex {
+  func index(
+    _ reference: Root.CheckpointReference, in tail: CheckpointTail? = nil
+  ) async throws(RemoteError) -> CheckpointIndex {
     let key = mapKey(reference.object)
     let bytes = try await checked(
       key, reference.indexOffset..<reference.indexOffset + UInt64(reference.indexLength),
       reference.indexChecksum, limit: Limits.indexLength, what: "checkpoint index",
-      priority: .demand)
+      priority: .demand, in: tail)
     return try parsing(key) { () throws(FormatError) in
       let index = try CheckpointCodec.decodeIndex(bytes)
       guard index.group == group, index.commit == reference.commit else {
@@ -105,12 +111,13 @@ final class GroupObjects: Sendable {
 
   /// The bytes of a map or name page.
   func page(
-    _ reference: CheckpointIndex.PageReference, what: String, priority: TransferPriority
+    _ reference: CheckpointIndex.PageReference, what: String, priority: TransferPriority,
+    in tail: CheckpointTail? = nil
   ) async throws(RemoteError) -> [UInt8] {
     try await checked(
       mapKey(reference.object), reference.offset..<reference.offset + UInt64(reference.length),
       reference.checksum, limit: max(Limits.mapPageLength, Limits.namePageLength), what: what,
-      priority: priority)
+      priority: priority, in: tail)
   }
 
   /// How often a damaged answer is asked for again before it counts as a damaged object. A path that
@@ -120,7 +127,7 @@ final class GroupObjects: Sendable {
   /// `range` of an object, whose checksum is known.
   private func checked(
     _ key: ObjectKey, _ range: Range<UInt64>, _ checksum: UInt32, limit: Int, what: String,
-    priority: TransferPriority
+    priority: TransferPriority, in tail: CheckpointTail? = nil
   ) async throws(RemoteError) -> [UInt8] {
     guard range.count <= limit else {
       throw .damaged(
@@ -128,6 +135,10 @@ final class GroupObjects: Sendable {
     }
     let name = MetadataCache.name(key, offset: range.lowerBound)
     if let copy = copies?.piece(name, length: range.count, checksum: checksum) { return copy }
+    if let piece = tail?.piece(key, range, checksum) {
+      keeping { () throws(LocalError) in try copies?.keep(piece, as: name) }
+      return piece
+    }
     for _ in 0..<Self.damagedAttempts {
       let buffer = IOBuffer(capacity: range.count)
       _ = try await get(key, range: range, into: buffer, priority: priority)
@@ -200,7 +211,7 @@ final class GroupObjects: Sendable {
   /// Writes a root once. Not repeated where the answer is lost: who needs to know what became of it
   /// reads it.
   func putRoot(_ root: Root, _ condition: PutCondition) async throws(RemoteError) -> ETag {
-    try engine.requireChecked(rootKey)
+    try await engine.requireChecked(rootKey)
     let bytes = try parsing(rootKey) { () throws(FormatError) in try RootCodec.encode(root) }
     do {
       return try await engine.store.put(
@@ -233,7 +244,7 @@ final class GroupObjects: Sendable {
     var backoff = Backoff(first: .milliseconds(50))
     let start = engine.clock.now
     var attempts = 0
-    try engine.requireChecked(rootKey)
+    try await engine.requireChecked(rootKey)
     while true {
       attempts += 1
       let failure: StoreError

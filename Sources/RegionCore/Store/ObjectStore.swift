@@ -73,10 +73,13 @@ public struct ObjectInfo: Hashable, Sendable {
   public var etag: ETag
   /// The length of the whole object, in bytes.
   public var totalLength: UInt64
+  /// When the store was asked, if that was before the call; nil: since it.
+  public var asOf: MonotonicTime?
   /// Names the version and length of an object.
-  public init(etag: ETag, totalLength: UInt64) {
+  public init(etag: ETag, totalLength: UInt64, asOf: MonotonicTime? = nil) {
     self.etag = etag
     self.totalLength = totalLength
+    self.asOf = asOf
   }
 }
 

@@ -5,6 +5,8 @@ public final class StoreHealth: Sendable {
     var failingSince: MonotonicTime?
     /// Conditional writes may be used: they were checked, or need not be.
     var isChecked = true
+    /// They are being checked, and these wait for what comes of it.
+    var waiters: [CheckedContinuation<Void, Never>]?
   }
 
   /// How long it must fail before it counts as down: one broken connection is no outage.
@@ -34,12 +36,26 @@ public final class StoreHealth: Sendable {
   /// The mount began while it did not answer: it counts as down at once, and conditional writes are
   /// not to be used before they were checked.
   public func noteDown(isChecked: Bool) {
-    let past = MonotonicTime(nanoseconds: 0)
-    state.withLock { $0 = State(failingSince: past, isChecked: isChecked) }
+    state.withLock { $0.failingSince = MonotonicTime(nanoseconds: 0) }
+    endCheck(isHonoured: isChecked)
   }
 
-  /// Conditional writes were seen to be honoured.
-  public func noteChecked() { state.withLock { $0.isChecked = true } }
+  /// Conditional writes are being checked: who needs them waits for `endCheck`.
+  public func beginCheck() {
+    state.withLock { state in
+      state.isChecked = false
+      state.waiters = state.waiters ?? []
+    }
+  }
+
+  /// Conditional writes were seen to be honoured, or that is not known.
+  public func endCheck(isHonoured: Bool) {
+    let waiters = state.withLock { state in
+      state.isChecked = isHonoured
+      return state.waiters.take() ?? []
+    }
+    for waiter in waiters { waiter.resume() }
+  }
 
   /// No answer for a second or longer.
   public var isDown: Bool {
@@ -49,6 +65,16 @@ public final class StoreHealth: Sendable {
     }
   }
 
-  /// Whether conditional writes may be used.
-  public var isChecked: Bool { state.withLock { $0.isChecked } }
+  /// Whether conditional writes may be used; while that is being checked, waits for it.
+  public func isChecked() async -> Bool {
+    await withCheckedContinuation { continuation in
+      let isKnown = state.withLock { state in
+        guard state.waiters != nil else { return true }
+        state.waiters?.append(continuation)
+        return false
+      }
+      if isKnown { continuation.resume() }
+    }
+    return state.withLock { $0.isChecked }
+  }
 }

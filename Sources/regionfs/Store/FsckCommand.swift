@@ -8,10 +8,11 @@ struct FsckCommand: ParsableCommand {
     commandName: "fsck",
     abstract: "Check a store, or some of its groups, and repair what can be repaired.",
     discussion: """
-      Reads name records, roots, checkpoints, pages of names and map, and the header, table and
-      footer of each segment; compares checksums and lengths; checks that the names make a tree and
-      that each extent lies in the payload of an object that is there; lists what nothing refers to.
-      With --data all payload is read and compared too. May run beside mounts.
+      Reads name records, roots, checkpoints, pages of names and map, and the header, table and \
+      footer of each segment; compares checksums and lengths; checks that the names make a tree and \
+      that each extent lies in the payload of an object that is there; lists what nothing refers to. \
+      With --data all payload is read and compared too. Changes nothing unless told to. May run \
+      beside mounts. Orphans and warnings are no errors.
 
       Examples:
         regionfs fsck file:///srv/store
@@ -19,8 +20,12 @@ struct FsckCommand: ParsableCommand {
         regionfs fsck s3://bucket/prefix db --repair
         regionfs fsck models --json | jq '.findings[] | select(.severity == "error")'
 
-      Exit codes, as of fsck(8): 0 no errors, 1 all errors were repaired, 4 errors are left, 8 the
-      store could not be read, 16 wrong usage. Orphans and warnings are no errors.
+      Exit codes, as of fsck(8):
+        0   no errors
+        1   all errors were repaired
+        4   errors are left
+        8   the store could not be read
+        16  wrong usage
       """)
 
   /// Exit codes of fsck(8).
@@ -31,24 +36,40 @@ struct FsckCommand: ParsableCommand {
     static let usage: Int32 = 16
   }
 
-  @Argument(help: "The store: an address or a name of the configuration.")
+  @Argument(
+    help: "The store: an address or a name of the configuration.", completion: WordCompletion.stores
+  )
   var store: String
 
-  @Argument(help: "Groups to check; all if none is named.")
+  @Argument(help: ArgumentHelp("Groups to check; all if none is named.", valueName: "name"))
   var names: [String] = []
 
   @Flag(name: .long, help: "Also read all payload and compare it with its checksums.")
   var data = false
 
-  @Flag(name: .long, help: "Rebuild groups from their segments where that helps.")
+  @Flag(
+    name: .long,
+    help: ArgumentHelp(
+      "Rebuild groups from their segments where that helps.",
+      discussion: """
+        Groups whose root, checkpoint or pages are damaged or missing get new ones, made from the \
+        tables of their segments, which are only read. Where segments of later commits are lost the \
+        group stays as it is. Damaged payload cannot be repaired.
+        """))
   var repair = false
 
   @Flag(
     name: .long,
-    help: "With --repair: be content with an older commit where segments of later ones are lost.")
+    help: "With --repair: be content with the last commit before a segment that is lost.")
   var allowRollback = false
 
-  @Flag(name: .long, help: "With --repair: also a group that somebody writes, who loses his claim.")
+  @Flag(
+    name: .long,
+    help: ArgumentHelp(
+      "With --repair: also a group that somebody writes, who loses the claim.",
+      discussion: """
+        What that writer has not committed is kept aside in its cache, for regionfs recover.
+        """))
   var takeover = false
 
   @OptionGroup var common: StoreArguments

@@ -5,7 +5,7 @@ extension EndToEnd {
   /// Recorded traces on real mounts, and `regionfs trace`.
   @Suite(.serialized) struct TraceTests {
     /// Pages of the file that the program reads, one in each of these chunks, in this order.
-    private static let chunks = (0..<60).map { ($0 * 37 + 11) % 90 }
+    private static let chunks = (0..<60).map { ($0 * 37 + 11) % 90 + 1 }
 
     /// Opens the file, waits for a line, and touches the pages of a mapping that reads nothing around.
     private static let program = """

@@ -22,6 +22,34 @@ import Testing
     try await world.leave(second)
   }
 
+  /// What was read a moment ago need not be read again to be replaced.
+  @Test func aClaimOfWhatIsKnownIsOneRequest() async throws {
+    let id = try await world.group(World.pattern(1 << 14))
+    let daemon = try world.host(1)
+    let group = try await daemon.load(id)
+    let before = daemon.faults.requests.count
+    try await group.claim()
+    #expect(daemon.faults.requests.dropFirst(before).map(\.operation) == [.put])
+    try await world.leave(group)
+  }
+
+  /// What is known may be old: the swap is refused, and the claim begins from what is there.
+  @Test func aClaimOfAnOldRootAdoptsWhatOthersCommitted() async throws {
+    let id = try await world.group([1, 2, 3])
+    let daemon = try world.host(1)
+    let late = try await daemon.load(id)
+    let other = try await world.host(2).load(id)
+    try await other.claim()
+    try await other.put([4, 5], try other.region("f"), at: 1)
+    try await world.leave(other)
+    let before = daemon.faults.requests.count
+    try await late.claim()
+    let roots = daemon.faults.requests.dropFirst(before).filter { $0.key.hasSuffix("/root") }
+    #expect(roots.map(\.operation) == [.put, .get, .put])
+    #expect(try await late.contents("f") == [1, 4, 5])
+    try await world.leave(late)
+  }
+
   @Test func aWriterWhoseClaimWasTakenOverSaysStaleAndKeepsItsLog() async throws {
     let daemon = try world.host(1)
     let first = try await daemon.create()

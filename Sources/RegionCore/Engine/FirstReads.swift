@@ -1,0 +1,73 @@
+/// What a mount reads before anybody asks, for whoever mounts mostly opens a file at once.
+///
+/// To a first byte leads a chain of objects: name, root, checkpoint, chunk. In a store of few groups
+/// the listings of the mount's beginning say which these may be, and all but the last are then read
+/// side by side. Nothing is loaded or believed for it: a read that nobody asks for is forgotten.
+public struct FirstReads: Sendable {
+  /// Names, and groups, of which not one more is there.
+  private static let most = 8
+  /// Checkpoints of a group.
+  private static let mostCheckpoints = 2
+  /// The longest checkpoint that is read whole, in bytes: its index, names and a few pages of its map.
+  private static let checkpointLimit = 512 << 10
+  /// Keys that are listed in search of groups.
+  private static let listed = 200
+  /// Connections that are opened, by a request each: the reads that follow find them open.
+  private static let connections = 6
+
+  private let store: any ObjectStore
+  private let early: EarlyReads
+  private let executor: any TaskExecutor
+
+  /// Lists in `store`, which gives up soon, and reads through `early`.
+  public init(store: any ObjectStore, early: EarlyReads, executor: any TaskExecutor) {
+    self.store = store
+    self.early = early
+    self.executor = executor
+  }
+
+  /// The listing that the mount waits for: the names at the top.
+  public func names() async throws(StoreError) -> ListPage {
+    let page = try await store.list(prefix: "groups/", from: nil, limit: Self.most + 1)
+    guard page.next == nil, page.keys.count <= Self.most else { return page }
+    for key in page.keys {
+      early.begin(
+        key, limit: Limits.groupRecordLength, isImmutable: false, on: executor)
+    }
+    return page
+  }
+
+  /// Looks for groups and opens connections, for which nobody waits.
+  public func start() {
+    executor.spawn { await self.groups() }
+    for _ in 2..<Self.connections {
+      executor.spawn { _ = try? await self.store.list(prefix: "mounts/", from: nil, limit: 1) }
+    }
+  }
+
+  /// Forgets what nobody asked for.
+  public func end() { early.end() }
+
+  /// Looks which groups there are.
+  func groups() async {
+    // Who cannot list them has no early reads, and hears of it from the listing of the names.
+    guard let page = try? await store.list(prefix: "g/", from: nil, limit: Self.listed) else {
+      return
+    }
+    let groups = Set(page.keys.compactMap { ObjectKeys.group(of: $0) })
+    guard groups.count <= Self.most else { return }
+    for group in groups {
+      early.begin(
+        ObjectKeys.root(of: group), limit: Limits.rootLength, isImmutable: false, on: executor)
+      let prefix = ObjectKeys.mapPrefix(of: group)
+      let objects = page.keys.compactMap { ObjectKeys.object(of: $0, prefix: prefix) }
+      let newest = objects.filter { $0.epoch == objects.map(\.epoch).max() }
+      guard newest.count <= Self.mostCheckpoints else { continue }
+      for object in newest {
+        early.begin(
+          ObjectKeys.map(group, object), limit: Self.checkpointLimit, isImmutable: true,
+          on: executor)
+      }
+    }
+  }
+}

@@ -1,0 +1,186 @@
+import RegionTesting
+import Testing
+
+@testable import RegionCore
+
+/// Reads that are begun before anybody asks.
+@Suite struct EarlyReadsTests {
+  private let store = MemoryStore()
+  private let faults: FaultStore
+  private let clock = ManualClock()
+  private let early: EarlyReads
+  private let key: ObjectKey
+
+  init() throws {
+    faults = FaultStore(store)
+    early = EarlyReads(faults, from: faults, clock: clock)
+    key = try #require(ObjectKey("g/x"))
+  }
+
+  private func put(_ text: String, through target: (any ObjectStore)? = nil) async throws {
+    _ = try await (target ?? store).put(
+      key, IOBuffer(Array(text.utf8)), condition: .none, priority: .demand)
+  }
+
+  private func begin(limit: Int = 100, isImmutable: Bool = false) {
+    early.begin(key, limit: limit, isImmutable: isImmutable, on: Daemon.executor)
+  }
+
+  private func get(_ range: Range<UInt64>? = nil) async throws -> (text: String, info: ObjectInfo) {
+    let buffer = IOBuffer(capacity: 100)
+    let info = try await early.get(key, range: range, into: buffer, priority: .demand)
+    return (String(decoding: buffer.array, as: UTF8.self), info)
+  }
+
+  private var gets: Int { faults.requests.count { $0.operation == .get } }
+
+  @Test func servesOneReadAndSaysHowOldItIs() async throws {
+    try await put("old")
+    let begun = clock.now
+    begin()
+    clock.advance(by: .milliseconds(500))
+    let first = try await get()
+    #expect(first.text == "old" && first.info.asOf == begun && gets == 1)
+    try await put("new")
+    let second = try await get()
+    #expect(second.text == "new" && second.info.asOf == nil && gets == 2)
+  }
+
+  @Test func isNotServedWhenItIsOld() async throws {
+    try await put("old")
+    begin()
+    try await put("new")
+    clock.advance(by: .seconds(1))
+    #expect(try await get().text == "new")
+    #expect(gets == 2)
+  }
+
+  /// Who reads back what became of a change must not see what was there before it.
+  @Test func isNotServedAfterAChange() async throws {
+    try await put("old")
+    begin()
+    try await put("new", through: early)
+    #expect(try await get().text == "new")
+    #expect(gets == 2)
+    begin()
+    try await early.delete(key)
+    await #expect(throws: StoreError.self) { try await get() }
+  }
+
+  @Test func whatDidNotComeIsAskedForAgain() async throws {
+    begin()
+    while gets == 0 { await Task.yield() }
+    try await put("made since")
+    #expect(try await get().text == "made since")
+    begin(limit: 3)
+    #expect(try await get().text == "made since", "longer than what may come early")
+    faults.add(.init(.failBefore(.unavailable), on: [.get], count: 1))
+    begin()
+    #expect(try await get().text == "made since")
+  }
+
+  @Test func partsOfWhatNeverChangesAreServedManyTimes() async throws {
+    try await put("0123456789")
+    begin(isImmutable: true)
+    #expect(try await get(2..<5).text == "234")
+    #expect(try await get(9..<10).text == "9")
+    #expect(try await get().text == "0123456789")
+    #expect(gets == 1)
+    await #expect(throws: StoreError.self, "behind its end") { try await get(8..<11) }
+  }
+
+  @Test func whatNobodyAskedForIsForgotten() async throws {
+    try await put("old")
+    faults.add(.init(.blackhole, on: [.get], count: 1))
+    begin()
+    while faults.parked == 0 { await Task.yield() }
+    early.end()
+    #expect(try await get().text == "old")
+  }
+}
+
+/// What a mount reads at its beginning.
+@Suite struct FirstReadsTests {
+  private let world: World
+  init() throws { world = try World() }
+
+  /// A group whose checkpoint holds all of it, with a name.
+  private func named(_ name: String, _ bytes: [UInt8]) async throws -> GroupID {
+    let maker = try world.host(0) { $0.checkpointSegments = 1 }
+    let id = try await world.group(bytes)
+    // The checkpoint follows the next commit.
+    let group = try await maker.load(id)
+    try await group.claim()
+    try group.make("g")
+    try await group.committed()
+    try await world.leave(group)
+    let record = GroupRecord(
+      group: group.id, name: try #require(FileName(name)), kind: .directory, serial: 0)
+    _ = try await GroupCatalogue(engine: maker.engine).add(record)
+    return group.id
+  }
+
+  /// Name, root, checkpoint and map are there before anybody asks; the data is what is left to fetch.
+  @Test func allButTheDataIsReadEarly() async throws {
+    let bytes = World.pattern(1 << 18)
+    let id = try await named("a", bytes)
+    let faults = FaultStore(world.store)
+    let early = EarlyReads(faults, from: faults, clock: ManualClock())
+    let first = FirstReads(store: faults, early: early, executor: Daemon.executor)
+    _ = try await first.names()
+    await first.groups()
+    let begun = { faults.requests.filter { $0.operation == .get } }
+    while begun().count < 3 { await Task.yield() }
+    let reader = Daemon(
+      early, cache: try world.scratch.directory("reader"), writer: WriterID(high: 9, low: 9))
+    let name = try #require(FileName("a"))
+    let record = try #require(try await GroupCatalogue(engine: reader.engine).record(name))
+    #expect(record.record.group == id)
+    let group = try await reader.load(id)
+    #expect(try await group.contents("f") == bytes)
+    let later = begun().dropFirst(3).map(\.key)
+    #expect(later.allSatisfy { $0.contains("/seg/") }, "\(later)")
+    try await world.leave(group)
+  }
+
+  /// In a store of many groups nobody can know which is wanted.
+  @Test func ofManyGroupsNoneIsReadEarly() async throws {
+    for number in 0..<9 { _ = try await named("n\(number)", World.pattern(1 << 14)) }
+    let faults = FaultStore(world.store)
+    let early = EarlyReads(faults, from: faults, clock: ManualClock())
+    let first = FirstReads(store: faults, early: early, executor: Daemon.executor)
+    _ = try await first.names()
+    await first.groups()
+    let buffer = IOBuffer(capacity: 100_000)
+    let key = GroupNames.key(for: try #require(FileName("n0")))
+    _ = try await early.get(key, range: nil, into: buffer, priority: .demand)
+    let gets = faults.requests.filter { $0.operation == .get }.map(\.key)
+    #expect(gets == [key.text])
+  }
+
+  /// The checks that a mount makes of its store do not hold it up: who needs them waits.
+  @Test func aClaimWaitsForTheCheckOfConditionalWrites() async throws {
+    let id = try await named("a", World.pattern(1 << 14))
+    let daemon = try world.host(1)
+    daemon.engine.health.beginCheck()
+    let group = try await daemon.load(id)
+    let isClaimed = Flag()
+    let claim = Task {
+      try await group.claim()
+      isClaimed.raise()
+    }
+    #expect(try await group.contents("f") == World.pattern(1 << 14))
+    #expect(!isClaimed.isRaised)
+    #expect(daemon.faults.requests.allSatisfy { $0.operation == .get })
+    daemon.engine.health.endCheck(isHonoured: true)
+    try await claim.value
+    try await world.leave(group)
+    let refused = try world.host(2)
+    refused.engine.health.beginCheck()
+    let other = try await refused.load(id)
+    let refusal = Task { try await other.claim() }
+    refused.engine.health.endCheck(isHonoured: false)
+    await #expect(throws: RegionError.io) { try await refusal.value }
+    #expect(refused.faults.requests.allSatisfy { $0.operation == .get })
+  }
+}
