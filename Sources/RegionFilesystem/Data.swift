@@ -117,6 +117,7 @@ extension RegionFilesystem {
         answer($0)
       }
     }
+    node.group.replayTrace(opening: region)
     switch engine.settings.pull {
     case .background: region.pullAll(reason: "pull=background")
     case .full: return region.pullAll(reason: "pull=full") { answer(0) }

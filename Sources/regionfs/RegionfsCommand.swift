@@ -32,6 +32,7 @@ struct RegionfsCommand: ParsableCommand {
         regionfs umount /mnt/regions
         regionfs takeover /mnt/regions/db
         regionfs pin /mnt/regions/model.bin
+        regionfs trace show /mnt/regions/app
         regionfs recover
         regionfs cp model.bin s3://bucket/prefix/model.bin
         regionfs doctor s3://bucket/prefix
@@ -53,8 +54,8 @@ struct RegionfsCommand: ParsableCommand {
     version: "regionfs \(RegionfsVersion.text)",
     subcommands: [
       MountCommand.self, UmountCommand.self, SyncCommand.self, PullCommand.self,
-      TakeoverCommand.self, PinCommand.self, RecoverCommand.self, ListCommand.self,
-      CreateCommand.self, InfoCommand.self,
+      TakeoverCommand.self, PinCommand.self, TraceCommand.self, RecoverCommand.self,
+      ListCommand.self, CreateCommand.self, InfoCommand.self,
       CopyCommand.self, FsckCommand.self, DoctorCommand.self, ConfigCommand.self,
       LogLevelCommand.self,
     ],

@@ -57,7 +57,8 @@ func manual(_ name: String) throws -> String {
     return list.compactMap { line in
       line.hasPrefix("  ") && !line.hasPrefix("   ")
         ? line.split { " ,".contains($0) }.first.map(String.init) : nil
-    }.filter { !["config", "help", "See"].contains($0) } + ["config check"]
+    }.filter { !["config", "trace", "help", "See"].contains($0) }
+      + ["config check", "trace show", "trace record", "trace clear"]
   }()
 
   @Test func helpNamesTheCommands() {

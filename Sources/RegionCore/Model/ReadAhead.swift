@@ -66,6 +66,12 @@ struct ReadAhead: Sendable {
     streams.contains { $0.window > 0 && chunk + disorder >= $0.last && chunk <= $0.last + 1 }
   }
 
+  /// Whether a reader that goes on where a stream is would be seen at `chunk` next: there, or where the
+  /// newest step began, if it found all before that.
+  func isSeenNext(_ chunk: ChunkIndex) -> Bool {
+    isNext(chunk) || streams.contains { $0.window > 0 && $0.newest == chunk }
+  }
+
   /// A read reached `chunk`, which was absent, being pulled or marked. `end` is the region's number
   /// of chunks, `latency` the seconds that a pull on demand takes (nil: not known yet). `isKnown` says
   /// whether the read continues a stream.
