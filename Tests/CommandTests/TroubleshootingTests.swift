@@ -53,7 +53,8 @@ import Testing
   /// Messages that only a wrong program can cause, or that say all themselves.
   private static let unexplained: Set<String> = [
     "given up", "a line of … bytes is too long", "cannot encode: …", "'…' cannot name a socket",
-    "pull needs a path and a range that does not end too early", "takeover needs a path", "trace needs a path and an action",
+    "pull needs a path and a range that does not end too early", "takeover needs a path",
+    "trace needs a path and an action",
     "setLog needs a level", "cannot encode the reports: …", "cannot encode the answer: …",
     "no name for the probe",
     // The lines about one thread, after the one that is explained.
