@@ -78,11 +78,13 @@ extension Region {
   private func decision(_ misses: Int) -> PullDecision {
     let size = currentSize.load(ordering: .relaxed)
     // The file system need not be asked before anything depends on it.
-    let isEarly = misses < PullDecision.fewMisses(size)
+    let few = engine.settings.fewMisses(size)
+    let isEarly = misses < few
     let free = isEarly ? 0 : ((try? data.freeSpace()) ?? 0) / 2
     let room = isEarly || engine.cacheBudget.hasRoom(for: size) ? free : 0
     return PullDecision(
-      size: size, misses: misses, demandSeconds: engine.pace.withLock { $0.demandSeconds },
+      size: size, misses: misses, few: few,
+      demandSeconds: engine.pace.withLock { $0.demandSeconds },
       rate: engine.bulk.reading.rate, room: room)
   }
 

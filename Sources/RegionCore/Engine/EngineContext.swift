@@ -63,6 +63,8 @@ public struct EngineSettings: Sendable {
   /// Bytes of the log that one commit takes at most, so that progress shows and its segments are at
   /// most `Limits.commitSegments`.
   var commitBytes = Limits.segmentTarget * (Limits.commitSegments - 2)
+  /// Scattered misses after which a small region of so many bytes is pulled.
+  var fewMisses: @Sendable (UInt64) -> Int = PullDecision.fewMisses
   /// How much of the cache disk the mount may take.
   public var cacheLimit = CacheLimit()
   /// How long a dropped object stays in the store.

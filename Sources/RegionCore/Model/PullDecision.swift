@@ -7,7 +7,7 @@ struct PullDecision: Sendable {
   /// Regions up to this size are small.
   static let smallRegion: UInt64 = 1 << 30
   /// Scattered misses that make a small region worth it: the longer all of it takes, the more.
-  static func fewMisses(_ size: UInt64) -> Int {
+  @Sendable static func fewMisses(_ size: UInt64) -> Int {
     switch size {
     case ...(64 << 20): 1
     case ...(256 << 20): 2
@@ -28,6 +28,8 @@ struct PullDecision: Sendable {
   var size: UInt64
   /// Misses that no read-ahead foresaw.
   var misses: Int
+  /// As many are enough.
+  var few: Int
   /// Seconds that a pull on demand takes; nil if not known.
   var demandSeconds: Double?
   /// Bytes a second of bulk transfers at best; 0 if not known.
@@ -36,7 +38,7 @@ struct PullDecision: Sendable {
   var room: UInt64
 
   var verdict: Verdict {
-    guard misses >= Self.fewMisses(size) else {
+    guard misses >= few else {
       return .wait("\(misses) scattered misses so far")
     }
     guard size <= room else {

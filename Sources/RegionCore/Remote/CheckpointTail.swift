@@ -41,7 +41,7 @@ extension GroupObjects {
 
   /// Keeps copies of the pages of the map that came with the index.
   func keepPages(_ pages: [CheckpointIndex.MapPageEntry], in tail: CheckpointTail) {
-    for page in Set(pages.map(\.page)) {
+    for page in pages.map(\.page) {
       let key = mapKey(page.object)
       let range = page.offset..<page.offset + UInt64(page.length)
       guard let bytes = tail.piece(key, range, page.checksum) else { continue }

@@ -23,7 +23,11 @@ import Testing
     _ number: Int, clock: any EngineClock = SystemClock(),
     _ change: (inout EngineSettings) -> Void = { _ in }
   ) throws -> Daemon {
-    try world.host(number, clock: clock, change)
+    try world.host(number, clock: clock) { settings in
+      // Or the first miss would have all of these small files pulled.
+      settings.fewMisses = { _ in 4 }
+      change(&settings)
+    }
   }
 
   /// Reads the first bytes of chunks, one after the other.

@@ -186,7 +186,11 @@ import Testing
   private func verdict(_ size: UInt64, _ misses: Int, room: UInt64 = .max, rate: Double = 400e6)
     -> PullDecision.Verdict
   {
-    PullDecision(size: size, misses: misses, demandSeconds: 0.026, rate: rate, room: room).verdict
+    PullDecision(
+      size: size, misses: misses, few: PullDecision.fewMisses(size), demandSeconds: 0.026,
+      rate: rate,
+      room: room
+    ).verdict
   }
 
   private func pulls(_ verdict: PullDecision.Verdict) -> Bool {

@@ -124,7 +124,8 @@ private struct ScriptedStore: ObjectStore {
     let store = RetryingStore(
       VerifyingStore(faults),
       policy: RetryPolicy(
-        attempts: 100, base: .nanoseconds(1), longestWait: .nanoseconds(1), timeLimit: .seconds(60))
+        attempts: 100, base: .nanoseconds(1), longestWait: .nanoseconds(1),
+        timeLimit: .seconds(3600))
     )
     for _ in 0..<200 {
       let buffer = IOBuffer(capacity: 2000)
