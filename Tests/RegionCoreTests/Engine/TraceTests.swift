@@ -271,9 +271,9 @@ import Testing
     demand(Self.order)
     #expect(region.state.withLock { $0.background.randomMisses } == 0)
     #expect(region.state.withLock { $0.background.replays })
-    demand([20])
+    demand([20, 60, 163, 230])
     #expect(
-      region.pullReading.reason.hasPrefix("replays a recorded trace of 7 chunks; 1 scattered miss"))
+      region.pullReading.reason.hasPrefix("replays a recorded trace of 7 chunks; 4 scattered miss"))
     #expect(region.state.withLock { $0.background.sweeps && !$0.background.replays })
     daemon.faults.removeRules()
     daemon.faults.release()
