@@ -24,7 +24,7 @@ extension EndToEnd {
     @Test func anAbsentNameIsAskedForOnceASecond() async throws {
       let store = try await TestStore(.s3)
       let proxy = try ImpairmentProxy(to: try #require(store.serverAddress))
-      try proxy.addRule(Self.counting("GET .*/groups/nothing"))
+      try proxy.addRule(Self.counting("GET .*/groups/enothing"))
       try store.mounted(through: proxy) { mounted in
         let program = """
           import os, sys, time
@@ -94,7 +94,7 @@ extension EndToEnd {
         try writer.unmount()
       }
       let proxy = try ImpairmentProxy(to: try #require(store.serverAddress))
-      try proxy.addRule(Self.counting("GET .*/groups/f"))
+      try proxy.addRule(Self.counting("GET .*/groups/ef"))
       try proxy.addRule(Self.counting("GET .*/g/.*/root"))
       try store.mounted("reader", options: ["ro"], through: proxy) { reader in
         try eventually("reads of the name and the root") { try counts(proxy) == [1, 1] }
