@@ -1,6 +1,7 @@
 // Linux calls that the Glibc module map leaves out: epoll, timerfd, signalfd, splice,
 // fallocate, sync_file_range, extended attributes.
 #pragma once
+#include <linux/stat.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -51,6 +52,16 @@ static inline int linux_readahead(int fd, off_t offset, unsigned long length) {
 static inline int linux_clone_mount(const char *path) {
   const int open_tree = 428, at_fdcwd = -100, clone = 1, cloexec = 02000000;
   return (int)syscall(open_tree, at_fdcwd, path, clone | cloexec);
+}
+
+/// statx(2) of a path's size in bytes, links not followed; -1 on failure. `is_fresh` asks a file system
+/// behind a connection for it (AT_STATX_FORCE_SYNC), otherwise it is what the kernel knows.
+static inline long long linux_size_of_path(const char *path, int is_fresh) {
+  const int at_fdcwd = -100, no_follow = 0x100, force_sync = 0x2000, dont_sync = 0x4000;
+  struct statx status;
+  long result = syscall(SYS_statx, at_fdcwd, path, no_follow | (is_fresh ? force_sync : dont_sync),
+                        STATX_SIZE, &status);
+  return result == 0 ? (long long)status.stx_size : -1;
 }
 
 // close_range(2) with CLOSE_RANGE_UNSHARE (Linux 5.9): the calling thread leaves its process's table

@@ -113,6 +113,34 @@ public struct ControlClient: ~Copyable {
     return message
   }
 
+  /// Shows, keeps or removes the recorded trace of the group that holds `path`.
+  ///
+  /// - Throws: `ControlError`.
+  public mutating func trace(
+    path: String, action: TraceAction, timeout: Duration = .seconds(60)
+  ) throws(ControlError) -> TraceStatus {
+    let deadline = ContinuousClock.now + timeout
+    var request = ControlRequest(.trace, path: path)
+    request.traceAction = action
+    try send(request, until: deadline)
+    var parts: [TracePart] = []
+    while true {
+      let reply = try next(until: deadline)
+      guard var trace = reply.trace else { throw Self.unexpected }
+      switch reply.kind {
+      case .traceParts:
+        guard parts.count + trace.parts.count <= ControlProtocol.tracePartLimit else {
+          throw Self.unexpected
+        }
+        parts += trace.parts
+      case .done:
+        trace.parts = parts
+        return trace
+      default: throw Self.unexpected
+      }
+    }
+  }
+
   /// Follows until the daemon has drained.
   ///
   /// - Throws: `ControlError`: `closed` when the daemon ended without saying that it had drained.

@@ -11,6 +11,10 @@ public enum ControlProtocol {
   /// Regions in one reply line: a name may take 4 KiB of path, six times that when escaped, and a
   /// map 8 KiB.
   static let regionsPerLine = 24
+  /// Parts of a trace in one reply line: each has a path.
+  static let tracePartsPerLine = 24
+  /// Parts that a client accepts in one trace.
+  static let tracePartLimit = 1 << 16
   /// Regions that a client accepts in one report.
   static let regionLimit = 1 << 20
   /// Clients served at one time.
@@ -29,6 +33,8 @@ public enum ControlOperation: String, Codable, Sendable {
   case sync
   /// Pull `start` to `end` of `path`, or all of it; progress until it is here.
   case pull
+  /// Show, keep or remove the recorded trace of the group that holds `path`: see `TraceAction`.
+  case trace
   /// Take over the claim of the group that holds `path`, whoever has it.
   case takeover
   /// Follow until the daemon has drained.
@@ -45,7 +51,8 @@ public struct ControlRequest: Codable, Equatable, Sendable {
   public var version: Int
   /// What is asked for.
   public var operation: ControlOperation
-  /// A path under the mount, without a leading slash; for `status`, `sync`, `pull` and `takeover`.
+  /// A path under the mount, without a leading slash; for `status`, `sync`, `pull`, `trace` and
+  /// `takeover`.
   public var path: String?
   /// A log level; for `setLog`.
   public var level: String?
@@ -57,6 +64,8 @@ public struct ControlRequest: Codable, Equatable, Sendable {
   public var end: UInt64?
   /// 0 ... 9, for `pull`; nil: 5.
   public var priority: Int?
+  /// What is wanted of a trace.
+  public var traceAction: TraceAction?
 
   /// A request in this version of the language.
   public init(_ operation: ControlOperation, path: String? = nil, level: String? = nil) {
@@ -67,8 +76,8 @@ public struct ControlRequest: Codable, Equatable, Sendable {
   }
 }
 
-/// One reply line. An answer is any number of `regions` and `progress` lines and then one of the
-/// others.
+/// One reply line. An answer is any number of `regions`, `traceParts` and `progress` lines and then one
+/// of the others.
 public struct ControlReply: Codable, Equatable, Sendable {
   /// What a reply line is.
   public enum Kind: String, Codable, Sendable {
@@ -78,6 +87,8 @@ public struct ControlReply: Codable, Equatable, Sendable {
     case regions
     /// Ends a report: `status` is set, its regions came before.
     case status
+    /// Some of a trace's parts: `trace` is set.
+    case traceParts
     /// Still at work: `progress` is set.
     case progress
     /// Done.
@@ -96,6 +107,8 @@ public struct ControlReply: Codable, Equatable, Sendable {
   public var status: StatusReport?
   /// Regions of the report.
   public var regions: [RegionStatus]?
+  /// Parts of a trace; at its end, without parts, the rest.
+  public var trace: TraceStatus?
   /// How far it has got.
   public var progress: SyncProgress?
   /// What was done, where that is worth a word.

@@ -39,6 +39,12 @@ public protocol ControlHandler: Sendable {
   /// - Throws: `ControlError`: `notFound`, `failed` ….
   func takeOver(path: String) throws(ControlError) -> String
 
+  /// Shows, keeps or removes the recorded trace of the group that holds `path` (a path under the mount,
+  /// no leading slash).
+  ///
+  /// - Throws: `ControlError`: `notFound`, `failed` ….
+  func trace(path: String, action: TraceAction) throws(ControlError) -> TraceStatus
+
   /// Returns when the daemon has drained: unmounted and everything committed.
   ///
   /// - Parameter progress: as in `sync`.
@@ -59,6 +65,11 @@ public protocol ControlHandler: Sendable {
 extension ControlHandler {
   /// A daemon without maps tells the rest.
   public func status(mapCells: Int) -> StatusReport { status() }
+
+  /// A daemon without groups has no traces.
+  public func trace(path: String, action: TraceAction) throws(ControlError) -> TraceStatus {
+    throw ControlError(.notFound, "\(path) is not known here: there are no groups")
+  }
 }
 
 /// Answers the control socket of one daemon, on threads of its own.

@@ -76,6 +76,11 @@ struct ControlSession: ~Copyable {
         path: path, start: request.start, end: request.end, priority: request.priority ?? 5
       ) { report($0) }
       try send(ControlReply(.done))
+    case .trace:
+      guard let path = request.path, !path.isEmpty, let action = request.traceAction else {
+        throw ControlError(.malformed, "trace needs a path and an action")
+      }
+      try sendTrace(try handler.trace(path: path, action: action))
     case .takeover:
       guard let path = request.path, !path.isEmpty else {
         throw ControlError(.malformed, "takeover needs a path")
@@ -96,6 +101,21 @@ struct ControlSession: ~Copyable {
       try handler.setLogLevel(level)
       try send(ControlReply(.done))
     }
+  }
+
+  private func sendTrace(_ trace: TraceStatus) throws(ControlError) {
+    var left = trace
+    while !left.parts.isEmpty {
+      var some = TraceStatus()
+      some.parts = Array(left.parts.prefix(ControlProtocol.tracePartsPerLine))
+      left.parts.removeFirst(some.parts.count)
+      var reply = ControlReply(.traceParts)
+      reply.trace = some
+      try send(reply)
+    }
+    var reply = ControlReply(.done)
+    reply.trace = left
+    try send(reply)
   }
 
   /// Sends progress; false once the client has gone.

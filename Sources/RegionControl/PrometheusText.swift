@@ -68,6 +68,15 @@ public enum PrometheusText {
       family("resident_memory_peak_bytes", "Largest resident memory of the daemon so far.") {
         Double($0.memory.peakResidentBytes)
       },
+      family("resident_memory_bound_bytes", "What the daemon's memory stays below.") {
+        $0.memory.boundBytes.map { Double($0) }
+      },
+      family("cache_used_bytes", "Cached chunks of all regions, on the disk.") {
+        $0.cache.map { Double($0.usedBytes) }
+      },
+      family("cache_limit_bytes", "The most that cached chunks may take, if there is a limit.") {
+        $0.cache?.limitBytes.map { Double($0) }
+      },
       family("store_up", "1 if the store has been answering lately.") {
         $0.store.reachable ? 1 : 0
       },
@@ -78,6 +87,10 @@ public enum PrometheusText {
         "oldest_uncommitted_seconds",
         "Age of the oldest change that is on this host only; 0 if there is none.",
         { $0.regions.compactMap(\.oldestUncommittedSeconds).max() ?? 0 }),
+      family(
+        "oldest_waiting_request_seconds",
+        "How long the oldest request that needs the store has been waiting; 0 if none waits.",
+        { report in report.watchdog.map { $0.oldestParkedSeconds ?? 0 } }),
     ]
   }
 
@@ -103,6 +116,12 @@ public enum PrometheusText {
         $0.downloadedBytes
       },
       counter("sent_bytes_total", "Payload bytes that went to the store.") { $0.uploadedBytes },
+      Family(
+        name: "regionfs_cache_evicted_chunks_total", kind: .counter,
+        help: "Chunks that made room for others.",
+        samples: reports.compactMap { report in
+          report.cache.map { (mount(report), Double($0.evictedChunks)) }
+        }),
     ]
   }
 
@@ -132,6 +151,9 @@ public enum PrometheusText {
         Double($0.chunksPresent)
       },
       gauge("chunks_pulling", "Chunks on their way.") { Double($0.chunksPulling) },
+      gauge("chunks_pinned", "Chunks that are here and kept here.") {
+        $0.chunksPinned.map { Double($0) }
+      },
       gauge("pull_bytes_per_second", "Speed of the running pull of the whole region.") {
         $0.pull.rateBytesPerSecond
       },
@@ -139,7 +161,7 @@ public enum PrometheusText {
         Double($0.dirtyBytes)
       },
       gauge("last_commit_number", "Number of the last commit of the region's group.") {
-        $0.lastCommitNumber.map(Double.init)
+        $0.lastCommitNumber.map { Double($0) }
       },
       gauge("last_commit_timestamp_seconds", "When that commit was made, since the Unix epoch.") {
         $0.lastCommitUnixSeconds

@@ -111,6 +111,9 @@ public struct CacheStatus: Codable, Equatable, Sendable {
   public var keptChunks: UInt64 = 0
   /// Bytes that the kernel was asked to read ahead of faults, since the mount.
   public var prefilledBytes: UInt64 = 0
+  /// Writes that were answered later than they could have been because a log came near its limit
+  /// (`log_limit`), since the mount; nil from daemons that do not tell.
+  public var slowedWrites: UInt64?
 
   /// All zero; set what is known.
   public init() {}

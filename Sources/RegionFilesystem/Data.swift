@@ -1,6 +1,7 @@
 import FuseKit
 import Glibc
 import RegionCore
+import Synchronization
 
 /// An open file, as its handle names it.
 final class OpenFile: Sendable {
@@ -116,6 +117,7 @@ extension RegionFilesystem {
         answer($0)
       }
     }
+    node.group.replayTrace(opening: region)
     switch engine.settings.pull {
     case .background: region.pullAll(reason: "pull=background")
     case .full: return region.pullAll(reason: "pull=full") { answer(0) }
@@ -231,6 +233,7 @@ extension RegionFilesystem {
   private func answer(_ group: Group, _ count: Int, _ reply: consuming WriteReply) {
     let delay = group.answerDelay(bytes: count)
     guard delay > .milliseconds(1) else { return reply.written(count) }
+    engine.slowedWrites.add(1, ordering: .relaxed)
     let box = parking.hold(reply, .changing)
     engine.executor.spawn { [self] in
       await engine.clock.sleep(for: delay)

@@ -1,3 +1,4 @@
+import CLinux
 import FuseKit
 import Glibc
 import RegionCore
@@ -157,16 +158,24 @@ final class Invalidator: Sendable {
 
   // MARK: Touching
 
+  /// Has the kernel ask for the size of a file until it has taken the answer.
+  ///
+  /// It drops an answer that crossed with a call to forget pages of the same file, and these come right
+  /// behind the touch that they are the reason of.
   private func touch(_ path: [FileName]) {
     let bytes =
       Array(mountpoint.utf8) + path.flatMap { [UInt8(ascii: "/")] + $0.bytes } + [0]
     unsafe bytes.withUnsafeBufferPointer { bytes in
-      // SAFETY: NUL-terminated, used during the call only.
+      // SAFETY: NUL-terminated, used during the calls only.
       guard let start = bytes.baseAddress else { return }
       unsafe UnsafeRawPointer(start).withMemoryRebound(to: CChar.self, capacity: bytes.count) {
-        var status = stat()
-        // What it says does not matter, and a file that is gone needs no size.
-        _ = unsafe lstat($0, &status)
+        while !isStopped {
+          let answered = unsafe linux_size_of_path($0, 1)
+          // A file that is gone needs no size.
+          if answered < 0 { return }
+          if unsafe linux_size_of_path($0, 0) == answered { return }
+          usleep(2000)
+        }
       }
     }
   }

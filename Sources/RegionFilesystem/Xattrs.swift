@@ -39,6 +39,7 @@ extension RegionFilesystem {
   /// FUSE_REMOVEXATTR.
   public func removexattr(_ id: NodeID, name: [UInt8], reply: consuming EmptyReply) {
     if name == Self.pinnedName { return setPinned(id, Array("none".utf8), reply: reply) }
+    if name.starts(with: Self.ownPrefix) { return reply.error(EPERM) }
     edit(id, reply) { (inode) throws(RegionError) in
       guard let at = inode.xattrs.firstIndex(where: { $0.name == name }) else {
         throw .noAttribute

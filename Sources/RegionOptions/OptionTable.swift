@@ -8,17 +8,21 @@ public struct OptionSpecification: Sendable {
   public var defaultText: String?
   /// One line of help.
   public var help: String
+  /// Sentences that only the manual has room for; nil: the help says all.
+  public var details: String?
   /// Stores a value; the text is empty for a word. False: the value is not allowed.
   let apply: @Sendable (inout MountOptions, String, OptionContext) -> Bool
 
   init(
     _ name: String, value: String? = nil, default defaultText: String? = nil, _ help: String,
+    details: String? = nil,
     apply: @escaping @Sendable (inout MountOptions, String, OptionContext) -> Bool
   ) {
     self.name = name
     self.value = value
     self.defaultText = defaultText
     self.help = help
+    self.details = details
     self.apply = apply
   }
 }
@@ -52,12 +56,18 @@ public enum OptionTable {
       options.certificateAuthorities = context.absolute(text)
       return true
     },
-    .init("takeover", "write groups that a daemon which is gone for good still claims") {
+    .init(
+      "takeover", "write groups that a daemon which is gone for good still claims",
+      details: "What that daemon had not committed stays in its cache directory."
+    ) {
       options, _, _ in
       options.takeover = true
       return true
     },
-    .init("unsafe_no_cas", "mount a store writable that ignores conditional writes") {
+    .init(
+      "unsafe_no_cas", "mount a store writable that ignores conditional writes",
+      details: "Two writers can then overwrite each other's commits."
+    ) {
       options, _, _ in
       options.unsafeNoCAS = true
       return true
@@ -67,14 +77,20 @@ public enum OptionTable {
   static let engineOptions: [OptionSpecification] = [
     .init(
       "cache_dir", value: "DIR", default: "~/.cache/regionfs, /var/cache/regionfs for root",
-      "where logs and cached chunks are kept"
+      "where logs and cached chunks are kept",
+      details: "$XDG_CACHE_HOME/regionfs where that is set."
     ) { options, text, context in
       options.cacheDirectory = context.absolute(text)
       return true
     },
     .init(
       "cache_size", value: "64m...64t|1%...100%|unlimited", default: "unlimited",
-      "most bytes of cached chunks, or their part of the disk"
+      "most bytes of cached chunks, or their part of the disk",
+      details: """
+        What was not used for longest makes room; what is uncommitted or pinned (regionfs \
+        pin) stays and may exceed the limit. Whatever the limit, the cache gives way as long \
+        as less than a twentieth of its disk (at most 4 GiB) is free.
+        """
     ) { options, text, _ in
       guard let size = CacheSize(text) else { return false }
       options.cacheSize = size
@@ -152,7 +168,12 @@ public enum OptionTable {
     },
     .init(
       "prefill", value: "on|off", default: "on",
-      "bring what was pulled in the background into the kernel's page cache"
+      "bring what was pulled in the background into the kernel's page cache",
+      details: """
+        A later fault then finds it there. Of a file no more than a quarter of the memory is \
+        brought in. It stops while less than an eighth of the memory is available or \
+        processes wait for memory, and needs the right to copy the mount (root).
+        """
     ) { options, text, _ in
       guard ["on", "off"].contains(text) else { return false }
       options.prefill = text == "on"
@@ -166,14 +187,21 @@ public enum OptionTable {
       options.sync = mode
       return true
     },
-    .init("log", value: "FILE", default: "syslog, stderr with -f", "file of the daemon's log") {
+    .init(
+      "log", value: "FILE", default: "syslog, stderr with -f", "file of the daemon's log",
+      details: """
+        Without a syslog it is regionfs.log in the cache directory. SIGHUP opens the file \
+        anew.
+        """
+    ) {
       options, text, context in
       options.logFile = context.absolute(text)
       return true
     },
     .init(
       "log_level", value: "trace|debug|info|notice|warning|error|critical", default: "info",
-      "least important lines that are logged"
+      "least important lines that are logged",
+      details: "regionfs log-level changes it while the mount lives."
     ) { options, text, _ in
       guard let level = LogLevel(rawValue: text) else { return false }
       options.logLevel = level
@@ -181,7 +209,12 @@ public enum OptionTable {
     },
     .init(
       "log_format", value: "auto|plain|json", default: "auto",
-      "how log lines are written; auto: with priorities where the journal reads them, else plain"
+      "how log lines are written; auto: with priorities where the journal reads them, else plain",
+      details: """
+        plain has time and level, json is one object a line with time, level, label and \
+        message; priorities are those of sd-daemon(3). Of warnings and errors that differ \
+        only in numbers ten a minute are written; the next one says how many were left out.
+        """
     ) { options, text, _ in
       guard let format = LogFormat(rawValue: text) else { return false }
       options.logFormat = format
@@ -190,7 +223,13 @@ public enum OptionTable {
   ]
 
   static let observationOptions: [OptionSpecification] = [
-    .init("metrics", value: "ADDRESS:PORT", "serve metrics for Prometheus at /metrics there") {
+    .init(
+      "metrics", value: "ADDRESS:PORT", "serve metrics for Prometheus at /metrics there",
+      details: """
+        Over plain HTTP and to whoever asks. The address is one in numbers, such as \
+        127.0.0.1:9464.
+        """
+    ) {
       options, text, _ in
       guard isListenAddress(text) else { return false }
       options.metricsAddress = text

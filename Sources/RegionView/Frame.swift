@@ -104,11 +104,11 @@ public struct Frame {
       facts.append(Line("all committed", .faint))
     } else {
       let oldest = report.regions.compactMap(\.oldestUncommittedSeconds).max()
-      let left = report.regions.compactMap(\.pushSecondsLeft).max()
+      let left = report.regions.compactMap(\.pushSecondsLeft).max().map { ", \(seconds($0)) left" }
       facts.append(
         Line([
           Span(HumanText.bytes(dirty), .cell(.dirty)),
-          Span(" to push, oldest \(seconds(oldest)), \(seconds(left)) left"),
+          Span(" to push, oldest \(seconds(oldest))\(left ?? "")"),
         ]))
     }
     facts.append(Line("memory \(HumanText.bytes(report.memory.residentBytes))", .faint))
@@ -210,8 +210,9 @@ private struct RegionFacts {
     let age =
       region.lastCommitUnixSeconds.map { " \(seconds(max(0, settings.now - $0))) ago" } ?? ""
     guard region.dirtyBytes > 0 else { return commit.map { $0 + age } }
+    let left = region.pushSecondsLeft.map { ", \(seconds($0)) left" } ?? ""
     return "\(HumanText.bytes(region.dirtyBytes)) to push for "
-      + "\(seconds(region.oldestUncommittedSeconds)), \(seconds(region.pushSecondsLeft)) left"
+      + "\(seconds(region.oldestUncommittedSeconds))\(left)"
   }
 
   private var reads: String {

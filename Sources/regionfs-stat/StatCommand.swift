@@ -31,7 +31,9 @@ struct StatCommand: ParsableCommand {
     commandName: "regionfs-stat",
     abstract: "Show what regionfs mounts and regions are doing.",
     discussion: """
-      Without an argument: all mounts of this user.
+      Asks daemons over their control sockets and prints one table a mount. PATH is a mountpoint or a \
+      file or directory under one, of which only the regions are shown; without it, all mounts of \
+      this user are.
 
       Examples:
         regionfs-stat
@@ -42,33 +44,53 @@ struct StatCommand: ParsableCommand {
         regionfs-stat --prometheus > /var/lib/node_exporter/regionfs.prom
         regionfs-stat --json | jq '.mounts[].regions[].dirtyBytes'
 
-      Exit codes: 0 success, 1 failure, 2 wrong usage, 3 not a regionfs mount
-      or no daemon, 4 timeout. See also regionfs-stat(1).
+      Exit codes:
+        0   success
+        1   failure
+        2   wrong usage
+        3   not a regionfs mount or no daemon
+        4   timeout
       """,
     version: "regionfs-stat \(RegionfsVersion.text)")
 
   @Argument(help: "A mountpoint, or a file under one to see only that.", completion: .file())
   var path: String?
 
-  @Flag(name: .long, help: "Print JSON; with --watch one object a line.")
+  @Flag(
+    name: .long,
+    help: ArgumentHelp(
+      "Print one JSON object, with --watch one a line.",
+      discussion: """
+        It has a version and an array of mounts. Names of quantities end in their unit, Bytes or \
+        Seconds; what is not known is left out.
+        """))
   var json = false
 
-  @Flag(name: .long, help: "Print metrics in Prometheus's text format.")
+  @Flag(
+    name: .long,
+    help: "Print metrics in Prometheus's text format, as -o metrics= of regionfs(1) serves them.")
   var prometheus = false
 
   @Option(
     name: .long,
     help: ArgumentHelp(
-      "Show it again every so many seconds (--watch alone: 1); on a terminal as a live view.",
+      "Show it again every so many seconds, 1 unless told.",
+      discussion: "On a terminal as a live view, elsewhere one line a region.",
       valueName: "seconds"))
   var watch: Double?
 
-  @Flag(name: .long, help: "Draw with plain ASCII characters.")
+  @Flag(name: .long, help: "Draw with plain ASCII characters, as in a locale that is not UTF-8.")
   var ascii = false
 
   @Option(
     name: .long,
-    help: ArgumentHelp("Write a page for a browser instead.", valueName: "file"),
+    help: ArgumentHelp(
+      "Write a page for a browser instead; - is standard output.",
+      discussion: """
+        Everything is in it, the maps of the regions too. With --watch it is written anew each time, \
+        and the browser loads it anew.
+        """,
+      valueName: "file"),
     completion: .file())
   var html: String?
 
@@ -76,6 +98,7 @@ struct StatCommand: ParsableCommand {
     name: .long,
     help: ArgumentHelp(
       "First wait until no change is uncommitted, or every chunk is here.",
+      discussion: "If it takes longer than a second, standard error shows how it goes.",
       valueName: "goal"))
   var wait: WaitGoal?
 

@@ -86,6 +86,7 @@ enum StatusText {
     var text = ", \(HumanText.bytes(cache.usedBytes))"
     text += cache.limitBytes.map { " of \(HumanText.bytes($0))" } ?? ""
     if cache.evictedChunks > 0 { text += ", \(cache.evictedChunks) chunks evicted" }
+    if let slowed = cache.slowedWrites, slowed > 0 { text += ", \(slowed) writes slowed" }
     return text
   }
 

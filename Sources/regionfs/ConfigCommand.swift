@@ -22,17 +22,23 @@ struct ConfigCheckCommand: ParsableCommand {
     commandName: "check",
     abstract: "Say what is wrong with the configuration, and which stores have names.",
     discussion: """
-      Without a FILE: /etc/regionfs.toml and $XDG_CONFIG_HOME/regionfs.toml (~/.config/regionfs.toml),
+      Without a FILE: /etc/regionfs.toml and $XDG_CONFIG_HOME/regionfs.toml (~/.config/regionfs.toml), \
       or the file that $REGIONFS_CONFIG names alone.
 
       Examples:
         regionfs config check
         regionfs config check --json ./regionfs.toml
 
-      Exit codes: 0 nothing wrong, 1 wrong usage, 2 a file cannot be read, 32 something is wrong.
+      Exit codes:
+        0   nothing wrong
+        1   wrong usage
+        2   a file cannot be read
+        32  something is wrong
       """)
 
-  @Argument(help: "Files to check.", completion: .file(extensions: ["toml"]))
+  @Argument(
+    help: ArgumentHelp("Files to check.", valueName: "file"),
+    completion: .file(extensions: ["toml"]))
   var files: [String] = []
 
   @Flag(name: .long, help: "Print JSON.")

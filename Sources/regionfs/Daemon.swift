@@ -126,6 +126,7 @@ final class Daemon: Sendable {
       await self.purgeNowAndThen()
     }
     engine.executor.spawn { await self.watchTraffic() }
+    engine.executor.spawn { await self.saveTracesNowAndThen() }
     heartbeat.start()
   }
 
@@ -197,6 +198,13 @@ final class Daemon: Sendable {
     }
   }
 
+  private func saveTracesNowAndThen() async {
+    while progress.state == .running {
+      await engine.clock.sleep(for: .seconds(2))
+      await filesystem.saveTraces(atEnd: false)
+    }
+  }
+
   // MARK: Ending
 
   /// Serves until somebody unmounts, then drains.
@@ -215,6 +223,7 @@ final class Daemon: Sendable {
     }
     engine.log(.info, "unmounted, \(filesystem.uncommittedBytes) bytes to commit")
     let left = wait { await self.filesystem.drain() }
+    wait { await self.filesystem.saveTraces(atEnd: true) }
     heartbeat.stop()
     engine.cacheBudget.stop()
     filesystem.closeCaches()

@@ -94,6 +94,7 @@ struct DaemonControl: ControlHandler {
     status.evictedChunks = statistics.evictedChunks
     status.keptChunks = statistics.refusals
     status.prefilledBytes = daemon.engine.prefilledBytes.load(ordering: .relaxed)
+    status.slowedWrites = daemon.engine.slowedWrites.load(ordering: .relaxed)
     return status
   }
 
@@ -188,8 +189,7 @@ struct DaemonControl: ControlHandler {
       if remaining == 0 { return }
       if !pull.isRunning {
         guard attempts < 3 else {
-          throw ControlError(
-            .failed, "cannot pull \(path): \(pull.lastError ?? region.pullReading.reason)")
+          throw ControlError(.failed, "cannot pull \(path): \(pull.obstacle)")
         }
         attempts += 1
         pull.begin()

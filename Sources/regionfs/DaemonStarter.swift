@@ -5,24 +5,36 @@ import RegionControl
 
 /// Starts the daemon as a process of its own and waits until its mount answers.
 enum DaemonStarter {
+  /// Which of the two processes this is.
+  enum Side {
+    /// The daemon, and the descriptor that its starter waits on.
+    case daemon(Int32)
+    /// Who started it, and the daemon.
+    case starter(pid_t)
+  }
+
   /// Goes on twice: in a child, which is to become the daemon, and here, where it waits for the child's
   /// mount. Starting the program anew instead would take as long again as it took to get here.
   ///
   /// Call it while there is one thread.
   ///
-  /// - Returns: in the child, the descriptor that the starter waits on.
-  /// - Throws: in the starter, its exit code: 0 once the mount answers.
-  static func start() throws(ExitCode) -> Int32 {
+  /// - Returns: in the child, the descriptor that the starter waits on; in the starter, the child, once
+  ///   its mount answers.
+  /// - Throws: in the starter, its exit code after one line on stderr.
+  static func start() throws(ExitCode) -> Side {
     var ends: [Int32] = [0, 0]
     // SAFETY: pipe writes two numbers.
     guard unsafe pipe(&ends) == 0 else { throw systemError("pipe") }
     // Held back, so that an interrupt ends the daemon too and not just the wait for it.
     SignalWaiter.block()
     let child = linux_fork()
-    guard child != 0 else { return ends[1] }
+    guard child != 0 else { return .daemon(ends[1]) }
     close(ends[1])
+    defer { close(ends[0]) }
     guard child > 0 else { throw systemError("fork") }
-    throw ExitCode(outcome(of: child, readiness: ends[0]))
+    let code = outcome(of: child, readiness: ends[0])
+    guard code == 0 else { throw ExitCode(code) }
+    return .starter(child)
   }
 
   private static func outcome(of child: pid_t, readiness: Int32) -> Int32 {
@@ -61,8 +73,7 @@ enum DaemonStarter {
   private static func systemError(_ call: String) -> ExitCode {
     // SAFETY: strerror's text is copied at once; there is one thread.
     let text = unsafe String(cString: strerror(errno))
-    ProgressDisplay.write("regionfs: \(call): \(text)\n")
-    return ExitCode(ExitStatus.system)
+    return fail("\(call): \(text)", code: ExitStatus.system)
   }
 
   /// Makes this process a daemon: a session of its own, no descriptors of the starter but `kept`

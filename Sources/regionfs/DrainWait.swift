@@ -13,10 +13,7 @@ struct DrainWait {
   }
 
   /// Follows the drain with progress on stderr.
-  ///
-  /// - Returns: 0 once everything is committed and the daemon has ended; `ExitStatus.partial` if it
-  ///   ended or was given up before.
-  func follow(storeTimeout: Duration) -> Int32 {
+  func follow(storeTimeout: Duration) -> DrainOutcome {
     var display = ProgressDisplay()
     var last: SyncProgress?
     var unreachableSince: ContinuousClock.Instant?
@@ -40,13 +37,31 @@ struct DrainWait {
       // A daemon that had nothing to push may be gone before it could be asked, or answer.
       if error.code == .noDaemon || error.code == .closed, last == nil {
         process.waitUntilGone()
-        if !cacheHasLogs { return 0 }
+        if !cacheHasLogs { return outcome(uncommitted: 0) }
       }
-      return explain(error, last: last, gaveUp: gaveUp)
+      var outcome = outcome(uncommitted: last?.remainingBytes)
+      outcome.problem =
+        gaveUp
+        ? "the store does not answer"
+        : outcome.daemonGoesOn ? error.message : "the daemon ended before it had finished"
+      return outcome
     }
     process.waitUntilGone()
     display.finish()
-    return 0
+    return outcome(uncommitted: 0)
+  }
+
+  /// What is not committed, without waiting for it.
+  func lookOnce() -> DrainOutcome {
+    do throws(ControlError) {
+      var client = try ControlClient(socketPath: daemon.socketPath)
+      let report = try client.status(timeout: .seconds(2))
+      return outcome(uncommitted: report.regions.reduce(0) { $0 &+ $1.dirtyBytes })
+    } catch {
+      // The daemon had nothing left to do and ended.
+      let isOver = process.isGone || error.code == .noDaemon
+      return outcome(uncommitted: isOver && !cacheHasLogs ? 0 : nil)
+    }
   }
 
   /// Whether the cache holds changes that may not be committed: a log goes when all of it is.
@@ -58,42 +73,51 @@ struct DrainWait {
     }
   }
 
-  private func explain(_ error: ControlError, last: SyncProgress?, gaveUp: Bool) -> Int32 {
-    let bytes = last.map { HumanText.bytes($0.remainingBytes) } ?? "an unknown amount"
-    let place = HumanText.printable(daemon.mount.cacheDirectory)
-    let ended = process.isGone
-    let reason =
-      gaveUp
-      ? "the store does not answer"
-      : ended ? "the daemon ended before it had finished" : HumanText.printable(error.message)
-    let outlook =
-      ended
-      ? "the next mount carries on"
-      : "its daemon (pid \(daemon.mount.pid)) goes on trying, and the next mount carries on"
-    ProgressDisplay.write(
-      "regionfs: unmounted, but \(bytes) not committed: \(reason). The changes are safe in \(place); "
-        + "\(outlook).\n")
-    return ExitStatus.partial
+  private func outcome(uncommitted: UInt64?) -> DrainOutcome {
+    DrainOutcome(
+      mountpoint: daemon.mount.mountpoint, uncommittedBytes: uncommitted,
+      cacheDirectory: daemon.mount.cacheDirectory, daemonPID: daemon.mount.pid,
+      daemonGoesOn: !process.isGone)
   }
+}
 
-  /// Says what is not committed, without waiting for it.
-  func tellWhatStays() {
-    var remaining: UInt64?
-    do throws(ControlError) {
-      var client = try ControlClient(socketPath: daemon.socketPath)
-      let report = try client.status(timeout: .seconds(2))
-      remaining = report.regions.reduce(0) { $0 &+ $1.dirtyBytes }
-    } catch {
-      // The daemon had nothing left to do and ended.
-      if process.isGone || error.code == .noDaemon { return }
+/// What became of the changes of a mount that has gone; `--json` of `regionfs umount` prints it.
+struct DrainOutcome: Encodable {
+  var version = 1
+  var mountpoint: String
+  /// nil: nobody could be asked.
+  var uncommittedBytes: UInt64?
+  /// Where they are.
+  var cacheDirectory: String?
+  var daemonPID: Int32?
+  var daemonGoesOn = false
+  /// Why the wait for it ended.
+  var problem: String?
+
+  var isCommitted: Bool { uncommittedBytes == 0 && problem == nil }
+
+  /// One line for people; nil where there is nothing to say.
+  var text: String? {
+    guard !isCommitted else { return nil }
+    guard let place = cacheDirectory.map(HumanText.printable), let pid = daemonPID else {
+      return
+        "\(HumanText.printable(mountpoint)): unmounted; its daemon does not answer. If anything "
+        + "was not committed, it is in the cache directory and the next mount carries on."
     }
-    guard remaining != 0 else { return }
-    let bytes = remaining.map(HumanText.bytes) ?? "an unknown amount"
-    ProgressDisplay.write(
-      "regionfs: \(bytes) not committed yet, safe in "
-        + "\(HumanText.printable(daemon.mount.cacheDirectory)); the daemon (pid "
-        + "\(daemon.mount.pid)) goes on pushing. Follow it with: regionfs umount "
-        + "\(HumanText.printable(daemon.mount.mountpoint))\n")
+    let bytes = uncommittedBytes.map(HumanText.bytes) ?? "an unknown amount"
+    if let problem {
+      let outlook =
+        (daemonGoesOn ? "its daemon (pid \(pid)) goes on trying, and " : "")
+        + "the next mount carries on"
+      return "unmounted, but \(bytes) not committed: \(HumanText.printable(problem)). "
+        + "The changes are safe in \(place); \(outlook)."
+    }
+    guard daemonGoesOn else {
+      return "unmounted, but \(bytes) not committed: the daemon ended. "
+        + "The changes are safe in \(place); the next mount carries on."
+    }
+    return "\(bytes) not committed yet, safe in \(place); the daemon (pid \(pid)) goes on pushing. "
+      + "Follow it with: regionfs umount \(HumanText.printable(mountpoint))"
   }
 }
 

@@ -25,6 +25,8 @@ enum LogSetup {
     var descriptor = STDERR_FILENO
     /// The file of `-o log=`.
     var file: String?
+    /// Events of a daemon that is not in the background yet, for its log; nil: they are written at once.
+    var held: [RegionControl.LogEvent]?
     /// What was said again and again.
     var limiter = LogLimiter()
   }
@@ -40,6 +42,7 @@ enum LogSetup {
     let level = name.flatMap { Logger.Level(rawValue: $0.lowercased()) }
     state.withLock { state in
       state.level = level ?? .info
+      if !configuration.foreground, configuration.options.logFile == nil { state.held = [] }
       switch configuration.options.logFormat {
       case .auto: state.format = isJournal(environment["JOURNAL_STREAM"]) ? .journal : .plain
       case .plain: state.format = .plain
@@ -81,6 +84,21 @@ enum LogSetup {
       return nil
     }
     DaemonStarter.releaseStandardError(to: descriptor)
+    let held = state.withLock { state in
+      defer { state.held = nil }
+      return state.held ?? []
+    }
+    for event in held { StderrLogHandler.write(event) }
+  }
+
+  /// Keeps an event for the log of a daemon that has not left the terminal yet; false: it is to be
+  /// written. Warnings are both: whoever mounts wants to see them.
+  static func holdsBack(_ event: RegionControl.LogEvent) -> Bool {
+    state.withLock { state in
+      guard state.held != nil else { return false }
+      state.held?.append(event)
+      return Logger.Level(rawValue: event.level) ?? .error < .warning
+    }
   }
 
   /// Opens the log file again, after a rotation moved it away (for SIGHUP); false without one.

@@ -10,29 +10,38 @@ struct MountCommand: ParsableCommand {
     commandName: "mount",
     abstract: "Mount a store.",
     discussion: """
-      Returns when the mount answers; the daemon goes on in the background.
+      Returns when the mount answers; the daemon goes on in the background. A mountpoint that a \
+      killed daemon left dead is cleaned up first.
 
-      Stores: s3://bucket/prefix, file:///directory, memory:, or the name of a store in
+      Stores: s3://bucket/prefix, file:///directory, memory:, or the name of a store in \
       /etc/regionfs.toml or $XDG_CONFIG_HOME/regionfs.toml (see regionfs config check).
 
       Options (-o a,b=c; may be repeated; a comma in a value is written \\,):
-      \(optionHelp)
-      The words of mount(8) and fstab(5) are accepted too: nosuid, nodev, noexec, noatime, _netdev,
-      nofail, noauto, user, x-… and so on.
+      \(OptionTable.help)
 
-      Keys are taken from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+      The words of mount(8) and fstab(5) are accepted too: nosuid, nodev, noexec, noatime, _netdev, \
+      nofail, noauto, user, x-… and so on. An unknown option is an error that names the nearest known \
+      one.
+
+      Keys are taken from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, \
       AWS_SESSION_TOKEN), the shared AWS files, or the instance; never from options.
 
       Examples:
         regionfs mount file:///srv/store /mnt/regions
-        regionfs mount s3://bucket/p /mnt/regions -o endpoint=http://127.0.0.1:9000,path_style
+        regionfs mount s3://bucket/p /mnt/regions -o region=eu-west-1,profile=work
+        regionfs mount s3://b/p /mnt/r -o endpoint=http://127.0.0.1:9000,path_style
         regionfs mount models /mnt/models
         regionfs mount -f memory: /mnt/scratch -o log_level=debug
 
-      Exit codes: 0 mounted, 1 wrong usage, 2 system error, 32 not mounted.
+      Exit codes:
+        0   mounted
+        1   wrong usage
+        2   system error
+        32  not mounted
       """)
 
-  @Argument(help: "An address, or a name of the configuration.")
+  @Argument(
+    help: "An address, or a name of the configuration.", completion: WordCompletion.stores)
   var store: String
 
   @Argument(help: "An empty directory.", completion: .directory)
@@ -40,21 +49,35 @@ struct MountCommand: ParsableCommand {
 
   @Option(
     name: .customShort("o", allowingJoined: true), parsing: .unconditionalSingleValue,
-    help: ArgumentHelp("Mount options, see above.", valueName: "options"))
+    help: ArgumentHelp("Mount options.", valueName: "options"), completion: WordCompletion.options)
   var options: [String] = []
 
-  @Flag(name: [.customShort("f"), .long], help: "Stay in the foreground and log to stderr.")
+  @Flag(
+    name: [.customShort("f"), .long], help: "Stay in the foreground and log to standard error.")
   var foreground = false
 
-  @Flag(name: [.customShort("n"), .long], help: "Make no entry in /run/mount/utab.")
+  @Flag(
+    name: [.customShort("n"), .long],
+    help: ArgumentHelp(
+      "Make no entry in /run/mount/utab.",
+      discussion: """
+        A plain umount(8) with an absolute path then does not wait until everything is committed.
+        """))
   var noMtab = false
 
-  static var optionHelp: String {
-    OptionTable.all.map { option in
-      let name = option.name + (option.value.map { "=\($0)" } ?? "")
-      let fallback = option.defaultText.map { " (default \($0))" } ?? ""
-      return "  \(name)\n      \(option.help)\(fallback)\n"
-    }.joined()
+  @Flag(name: .long, help: "Print the mount and its daemon as JSON once it answers.")
+  var json = false
+
+  private struct Answer: Encodable {
+    var version = 1
+    var store: String
+    var mountpoint: String
+    var cacheDirectory: String
+    var daemonPID: Int32
+  }
+
+  func validate() throws {
+    if json, foreground { throw ValidationError("--json goes without --foreground") }
   }
 
   func run() throws {
@@ -62,10 +85,21 @@ struct MountCommand: ParsableCommand {
     if foreground {
       throw runAsDaemon(configuration, readiness: .foreground(configuration))
     }
-    let descriptor = try DaemonStarter.start()
-    DaemonStarter.becomeDaemon(keeping: descriptor)
-    throw runAsDaemon(
-      configuration, readiness: .background(configuration, descriptor: descriptor))
+    switch try DaemonStarter.start() {
+    case .starter(let daemon): try report(configuration, daemon)
+    case .daemon(let descriptor):
+      DaemonStarter.becomeDaemon(keeping: descriptor)
+      throw runAsDaemon(
+        configuration, readiness: .background(configuration, descriptor: descriptor))
+    }
+  }
+
+  private func report(_ configuration: MountConfiguration, _ daemon: pid_t) throws(ExitCode) {
+    guard json else { return }
+    try CommandOutput.printJSON(
+      Answer(
+        store: configuration.store.description, mountpoint: configuration.mountpoint,
+        cacheDirectory: Daemon.cachePath(configuration), daemonPID: daemon))
   }
 
   /// The command line with what the configuration files add.

@@ -11,9 +11,10 @@ struct PinCommand: ParsableCommand {
     commandName: "pin",
     abstract: "Keep what is cached of a file, whatever cache_size says.",
     discussion: """
-      FILE is on a regionfs mount. What of it is here stays, and what is read or pulled later stays
-      then, until it is unpinned; it holds for this cache, from mount to mount. Ranges are in bytes
-      with the end not included, and grow to whole chunks; one end may be left out.
+      FILE is on a regionfs mount. What of it is here stays, and what is read or pulled later stays \
+      then, until it is unpinned; it holds for this cache, from mount to mount. Ranges are in bytes \
+      with the end not included, and grow to whole chunks; one end may be left out. Prints what is \
+      pinned then; the same is in the extended attribute user.regionfs.pinned, which can also be set.
 
       Examples:
         regionfs pin /mnt/regions/model.bin
@@ -21,7 +22,10 @@ struct PinCommand: ParsableCommand {
         regionfs pin --unpin /mnt/regions/model.bin
         regionfs pin --list /mnt/regions/model.bin
 
-      Exit codes: 0 success, 1 wrong usage, 32 failed.
+      Exit codes:
+        0   success
+        1   wrong usage
+        32  failed
       """)
 
   @Argument(help: "A file on a regionfs mount.", completion: .file())
@@ -37,6 +41,21 @@ struct PinCommand: ParsableCommand {
 
   @Flag(name: .long, help: "Only print what is pinned.")
   var list = false
+
+  @Flag(name: .long, help: "Print what is pinned as JSON.")
+  var json = false
+
+  private struct Answer: Encodable {
+    struct Part: Encodable {
+      var firstByte: UInt64
+      /// Not included; nil: to the end of the file, however long it grows.
+      var endByte: UInt64?
+    }
+
+    var version = 1
+    var file: String
+    var pinned: [Part]
+  }
 
   private static let attribute = "user.regionfs.pinned"
 
@@ -56,7 +75,12 @@ struct PinCommand: ParsableCommand {
       }
       try set(pinned)
     }
-    CommandOutput.print(PinText.text(Array(pinned.ranges)) + "\n")
+    guard json else { return CommandOutput.print(PinText.text(Array(pinned.ranges)) + "\n") }
+    let last = PinText.everything.upperBound
+    let parts = pinned.ranges.map {
+      Answer.Part(firstByte: $0.lowerBound, endByte: $0.upperBound == last ? nil : $0.upperBound)
+    }
+    try CommandOutput.printJSON(Answer(file: file, pinned: parts))
   }
 
   private static func range(_ text: String) -> Range<UInt64>? {

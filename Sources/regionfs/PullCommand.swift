@@ -10,33 +10,50 @@ struct PullCommand: ParsableCommand {
     commandName: "pull",
     abstract: "Bring files from the store into the cache and wait until they are here.",
     discussion: """
-      Faults go first, and other files' pulls go on beside it. With --json the answer on standard
-      output names each file with the bytes that had to come and the seconds that took.
+      Faults go first, and other files' pulls go on beside it. Standard error shows how far it is. \
+      While a file is open, getfattr -n user.regionfs.pull says how much of it is here, and setting \
+      that attribute to START:END, in bytes, asks for a pull without waiting for it.
 
       Examples:
         regionfs pull /mnt/regions/model.bin
         regionfs pull --range 0:64m --priority 9 /mnt/regions/db/main.sqlite
 
-      Exit codes: 0 all of it is here, 1 wrong usage, 32 failed or timed out.
+      Exit codes:
+        0   all of it is here
+        1   wrong usage
+        32  failed or timed out
       """)
 
   @Argument(help: "Files on a regionfs mount.", completion: .file())
   var file: [String]
 
   @Option(
-    name: .long, help: ArgumentHelp("Only these bytes, e.g. 1m:2m, :64k.", valueName: "start:end"))
+    name: .long,
+    help: ArgumentHelp(
+      "Only these bytes, such as 1m:2m or :64k; either end may be left out.", valueName: "start:end"
+    ))
   var range: String?
 
   @Option(
     name: .long,
     help: ArgumentHelp(
-      "0 to 9; from 5 on before what the mount itself finds most valuable.", valueName: "number"))
+      "From 0 to 9.",
+      discussion: """
+        From 5 on these bytes come before what the mount itself finds most valuable, else after it.
+        """, valueName: "number"))
   var priority = 5
 
-  @Flag(name: .long, help: "Say what came, as JSON.")
+  @Flag(
+    name: .long,
+    help: "Print for each file how many bytes had to come and how long that took, as JSON.")
   var json = false
 
-  @Option(name: .long, help: ArgumentHelp("Give up after this time.", valueName: "seconds"))
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "Give up after this time.",
+      discussion: "What was asked for goes on for as long as the file is open somewhere.",
+      valueName: "seconds"))
   var timeout: UInt32?
 
   func validate() throws {
@@ -63,19 +80,26 @@ struct PullCommand: ParsableCommand {
       do throws(ControlError) {
         let bytes = try pull(path, start, end, until: deadline, &display)
         display.finish()
-        reports.append(Report(file: path, bytes: bytes, seconds: display.elapsed.secondsValue))
+        reports.append(
+          Report(file: path, pulledBytes: bytes, seconds: display.elapsed.secondsValue))
       } catch {
         display.finish()
         throw fail(HumanText.printable(error.message), code: ExitStatus.failure)
       }
     }
-    if json { try CommandOutput.printJSON(reports) }
+    if json { try CommandOutput.printJSON(Answer(files: reports)) }
   }
 
   /// What `--json` prints.
+  private struct Answer: Encodable {
+    var version = 1
+    var files: [Report]
+  }
+
   private struct Report: Encodable {
     var file: String
-    var bytes: UInt64
+    /// What had to come; the rest was here.
+    var pulledBytes: UInt64
     var seconds: Double
   }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import RegionConfig
 import RegionControl
 import RegionCore
 import RegionOptions
@@ -10,11 +11,12 @@ struct RecoverCommand: ParsableCommand {
     commandName: "recover",
     abstract: "List, save or discard changes that lost their group to another writer.",
     discussion: """
-      A mount whose claim was taken over keeps what it had not committed in its cache directory. This
-      lists it, saves it as a new group of the store (the content that mount had, copied), or
-      discards it. Without STORE all caches in the default directory are listed, or the one that
-      -o cache_dir= names. Saving needs STORE and the options of the mount. Saving and discarding
-      need the cache directory for themselves: unmount first.
+      A mount whose claim was taken over keeps what it had not committed in its cache directory. This \
+      lists it, saves it as a new group of the store (the content that mount had, copied), or \
+      discards it. Without STORE all caches in the default directory are listed, or the one that \
+      -o cache_dir= names. Saving needs STORE and the options of the mount. Saving and discarding \
+      need the cache directory for themselves: unmount first. Logs that the next mount deals with \
+      are listed, too.
 
       Examples:
         regionfs recover
@@ -22,16 +24,23 @@ struct RecoverCommand: ParsableCommand {
         regionfs recover s3://bucket/p -o region=eu-west-1 --save db-of-old-host
         regionfs recover file:///srv/store --log 7d3f --discard --yes
 
-      Exit codes: 0 done (also where nothing is set aside), 1 wrong usage, 2 system error, 32 failed,
-      33 the cache directory is in use.
+      Exit codes:
+        0   done (also where nothing is set aside)
+        1   wrong usage
+        2   system error
+        32  failed
+        33  the cache directory is in use
       """)
 
-  @Argument(help: "s3://bucket/prefix or file:///directory, as it was mounted.")
+  @Argument(
+    help: "The store as it was mounted: an address or a name of the configuration.",
+    completion: WordCompletion.stores)
   var store: String?
 
   @Option(
     name: .customShort("o", allowingJoined: true), parsing: .unconditionalSingleValue,
-    help: ArgumentHelp("Options of the mount.", valueName: "options"))
+    help: ArgumentHelp("Options of the mount.", valueName: "options"),
+    completion: WordCompletion.options)
   var options: [String] = []
 
   @Option(
@@ -51,13 +60,12 @@ struct RecoverCommand: ParsableCommand {
       valueName: "log"))
   var log: String?
 
-  @Flag(name: .long, help: "List as JSON.")
+  @Flag(name: .long, help: "Print what is listed or was done as JSON.")
   var json = false
 
   func validate() throws {
     if save != nil, discard { throw ValidationError("--save and --discard exclude each other") }
     if save != nil, store == nil { throw ValidationError("--save needs STORE") }
-    if json, save != nil || discard { throw ValidationError("--json only lists") }
     if let save, FileName(save) == nil {
       throw ValidationError("'\(HumanText.printable(save))' cannot be a name")
     }
@@ -89,9 +97,12 @@ struct RecoverCommand: ParsableCommand {
   /// The mount that the command line describes; nil where no store is named.
   private func parsedConfiguration() throws -> MountConfiguration? {
     guard let store else { return nil }
+    let context = OptionContext.current
+    let resolution = try Configuration.resolved(store, context)
     do throws(OptionError) {
       return try MountConfiguration(
-        store: store, mountpoint: "/", options: options, context: .current)
+        store: resolution.url, mountpoint: "/", options: resolution.options + options,
+        context: context)
     } catch {
       throw fail(error.description, code: ExitStatus.usage)
     }
@@ -215,9 +226,7 @@ struct RecoverCommand: ParsableCommand {
     display.withLock { $0.finish() }
     switch result {
     case .success:
-      ProgressDisplay.write(
-        "regionfs: saved \(aside.records) changes of \(HumanText.printable(aside.title)) as "
-          + "\(HumanText.printable("\(name)"))\n")
+      try tell("saved", aside, as: "\(name)")
     case .failure(let error):
       throw fail(
         HumanText.printable("\(error). What is set aside stays"), code: ExitStatus.failure)
@@ -249,8 +258,30 @@ struct RecoverCommand: ParsableCommand {
         throw fail(HumanText.printable("\(error)"), code: ExitStatus.system)
       }
     }
+    try tell("discarded", aside)
+  }
+
+  private struct Answer: Encodable {
+    var version = 1
+    var done: String
+    var log: String
+    var groupID: String
+    var changes: Int
+    var bytes: UInt64
+    /// The new group's.
+    var name: String?
+  }
+
+  private func tell(_ done: String, _ aside: SetAsideLog, as name: String? = nil) throws {
+    let target = name.map { " as \($0)" } ?? ""
     ProgressDisplay.write(
-      "regionfs: discarded \(aside.records) changes of \(HumanText.printable(aside.title))\n")
+      "regionfs: \(done) \(aside.records) changes of "
+        + HumanText.printable(aside.title + target) + "\n")
+    guard json else { return }
+    try CommandOutput.printJSON(
+      Answer(
+        done: done, log: "\(aside.log)", groupID: "\(aside.group)", changes: aside.records,
+        bytes: aside.bytes, name: name))
   }
 
   private func engine(_ configuration: MountConfiguration, _ cache: CacheDirectory) throws

@@ -26,25 +26,36 @@ struct RegionfsCommand: ParsableCommand {
     discussion: """
       Examples:
         regionfs mount file:///srv/store /mnt/regions
-        regionfs mount s3://bucket/prefix /mnt/regions -o region=eu-west-1,profile=work
+        regionfs mount s3://bucket/prefix /mnt/regions -o region=eu-west-1
         regionfs sync /mnt/regions/model.bin
         regionfs pull /mnt/regions/model.bin
         regionfs umount /mnt/regions
         regionfs takeover /mnt/regions/db
         regionfs pin /mnt/regions/model.bin
+        regionfs trace show /mnt/regions/app
         regionfs recover
         regionfs cp model.bin s3://bucket/prefix/model.bin
         regionfs doctor s3://bucket/prefix
 
-      Exit codes: 0 success, 1 wrong usage, 2 system error, 32 failed, 33 the cache directory is in use,
-      64 unmounted but not everything committed yet; of fsck those of fsck(8).
+      Exit codes:
+        0   success
+        1   wrong usage
+        2   system error
+        32  failed
+        33  the cache directory is in use
+        64  unmounted but not everything committed yet
+
+      Those of fsck are as of fsck(8). With --json a command prints one JSON object with a version \
+      on standard output, where names of quantities end in their unit; errors are one line on \
+      standard error all the same.
+
       See also regionfs(1), regionfs-stat(1), mount.fuse.regionfs(8).
       """,
     version: "regionfs \(RegionfsVersion.text)",
     subcommands: [
       MountCommand.self, UmountCommand.self, SyncCommand.self, PullCommand.self,
-      TakeoverCommand.self, PinCommand.self, RecoverCommand.self, ListCommand.self,
-      CreateCommand.self, InfoCommand.self,
+      TakeoverCommand.self, PinCommand.self, TraceCommand.self, RecoverCommand.self,
+      ListCommand.self, CreateCommand.self, InfoCommand.self,
       CopyCommand.self, FsckCommand.self, DoctorCommand.self, ConfigCommand.self,
       LogLevelCommand.self,
     ],

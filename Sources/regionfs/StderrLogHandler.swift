@@ -22,15 +22,20 @@ struct StderrLogHandler: LogHandler {
   }
 
   func log(event: Logging.LogEvent) {
+    guard let line = line(event), !LogSetup.holdsBack(line) else { return }
+    Self.write(line)
+  }
+
+  /// Writes an event to where the log is now.
+  static func write(_ line: RegionControl.LogEvent) {
     let (format, descriptor) = LogSetup.state.withLock { ($0.format, $0.descriptor) }
-    guard let line = line(event) else { return }
-    let priority = Self.priority(event.level)
+    let priority = priority(Logger.Level(rawValue: line.level) ?? .error)
     switch format {
-    case .journal: write("<\(priority)>\(label): \(line.text)", to: descriptor)
+    case .journal: write("<\(priority)>\(line.label): \(line.text)", to: descriptor)
     case .plain: write(line.plain, to: descriptor)
     case .json(isSyslog: false): write(line.json, to: descriptor)
     case .json(isSyslog: true): tellSyslog(line.json, priority)
-    case .syslog: tellSyslog("\(label): \(line.text)", priority)
+    case .syslog: tellSyslog("\(line.label): \(line.text)", priority)
     }
   }
 
@@ -51,11 +56,11 @@ struct StderrLogHandler: LogHandler {
       fields: fields.mapValues(\.description))
   }
 
-  private func write(_ line: String, to descriptor: Int32) {
+  private static func write(_ line: String, to descriptor: Int32) {
     ProgressDisplay.write(line + "\n", to: descriptor)
   }
 
-  private func tellSyslog(_ text: String, _ priority: Int32) {
+  private static func tellSyslog(_ text: String, _ priority: Int32) {
     let line = "regionfs[\(getpid())] \(text)"
     // SAFETY: the format takes one C string, which lives through the call.
     unsafe line.withCString { line in

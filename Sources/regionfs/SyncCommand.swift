@@ -12,8 +12,12 @@ struct SyncCommand: ParsableCommand {
       Examples:
         regionfs sync /mnt/regions
         regionfs sync --timeout 60 /mnt/regions/db
+        regionfs sync --json /mnt/regions | jq .seconds
 
-      Exit codes: 0 committed, 1 wrong usage, 32 failed or timed out.
+      Exit codes:
+        0   committed
+        1   wrong usage
+        32  failed or timed out
       """)
 
   @Argument(help: "A path on a regionfs mount.", completion: .file())
@@ -21,6 +25,15 @@ struct SyncCommand: ParsableCommand {
 
   @Option(name: .long, help: ArgumentHelp("Give up after this time.", valueName: "seconds"))
   var timeout: UInt32?
+
+  @Flag(name: .long, help: "Print how long that took as JSON.")
+  var json = false
+
+  private struct Answer: Encodable {
+    var version = 1
+    var path: String
+    var seconds: Double
+  }
 
   func run() throws {
     var display = ProgressDisplay()
@@ -38,6 +51,10 @@ struct SyncCommand: ParsableCommand {
     } catch {
       display.finish()
       throw fail(HumanText.printable(error.message), code: ExitStatus.failure)
+    }
+    if json {
+      let seconds = display.elapsed / .seconds(1)
+      try CommandOutput.printJSON(Answer(path: path, seconds: seconds))
     }
   }
 }

@@ -8,16 +8,22 @@ struct UmountCommand: ParsableCommand {
     commandName: "umount",
     abstract: "Unmount and wait until everything is committed.",
     discussion: """
-      Shows on stderr how much is left if it takes longer than a second. Interrupting it, or
-      --no-wait, loses nothing: the daemon goes on pushing by itself, and what is not committed is
-      safe in the cache directory.
+      If it takes longer than a second, standard error shows how much is left. Interrupting it, or \
+      --no-wait, loses nothing: the daemon goes on pushing by itself, what is not committed is safe \
+      in the cache directory, and the next mount carries on. Where it is unmounted already, only the \
+      wait is done.
 
       Examples:
         regionfs umount /mnt/regions
         regionfs umount --no-wait /mnt/regions
+        regionfs umount --json /mnt/regions | jq .uncommittedBytes
 
-      Exit codes: 0 unmounted and committed (with --no-wait: unmounted), 1 wrong usage,
-      2 system error, 32 not unmounted, 64 unmounted but not everything is committed.
+      Exit codes:
+        0   unmounted and committed (with --no-wait: unmounted)
+        1   wrong usage
+        2   system error
+        32  not unmounted
+        64  unmounted but not everything is committed
       """,
     aliases: ["unmount"])
 
@@ -40,6 +46,9 @@ struct UmountCommand: ParsableCommand {
       "Stop waiting after this time without an answer from the store.", valueName: "seconds"))
   var storeTimeout: UInt32 = 30
 
+  @Flag(name: .long, help: "Print what became of the changes as JSON.")
+  var json = false
+
   func run() throws {
     let environment = ProcessEnvironment.variables
     let path = Unmounting.canonical(mountpoint)
@@ -55,7 +64,7 @@ struct UmountCommand: ParsableCommand {
       guard let daemon = Unmounting.drainingDaemon(of: path, environment: environment) else {
         throw fail("\(shown): not mounted", code: ExitStatus.failure)
       }
-      throw finish(DrainWait(daemon))
+      return try finish(DrainWait(daemon))
     }
     guard entry.type == MountListEntry.regionfsType else {
       throw fail("\(shown): not a regionfs mount but \(entry.type)", code: ExitStatus.failure)
@@ -68,20 +77,21 @@ struct UmountCommand: ParsableCommand {
     let code = Unmounting.unmount(path, lazy: lazy, force: force)
     guard code == 0 else { throw ExitCode(code) }
     guard let wait else {
-      ProgressDisplay.write(
-        "regionfs: \(shown): unmounted; its daemon does not answer. If anything was not committed, "
-          + "it is in the cache directory and the next mount carries on.\n")
-      throw ExitCode.success
+      return try tell(DrainOutcome(mountpoint: path))
     }
-    throw finish(wait)
+    try finish(wait)
   }
 
-  private func finish(_ wait: DrainWait) -> ExitCode {
-    if noWait || lazy {
-      wait.tellWhatStays()
-      return .success
-    }
-    return ExitCode(wait.follow(storeTimeout: .seconds(Int64(storeTimeout))))
+  private func finish(_ wait: DrainWait) throws {
+    guard !noWait, !lazy else { return try tell(wait.lookOnce()) }
+    let outcome = wait.follow(storeTimeout: .seconds(Int64(storeTimeout)))
+    try tell(outcome)
+    if !outcome.isCommitted { throw ExitCode(ExitStatus.partial) }
+  }
+
+  private func tell(_ outcome: DrainOutcome) throws(ExitCode) {
+    if json { try CommandOutput.printJSON(outcome) }
+    if let text = outcome.text { ProgressDisplay.write("regionfs: \(text)\n") }
   }
 }
 

@@ -1,43 +1,47 @@
 import RegionTesting
 import Testing
 
-/// Completions are made by the programs themselves and installed by `scripts/install`.
+/// Completions are made by the programs themselves and installed by `scripts/install`. Each shell is asked
+/// with the tab key, in a terminal.
 @Suite struct CompletionTests {
-  static let programs = ["regionfs", "regionfs-stat"]
+  static let shells = ["bash", "zsh", "fish"]
 
-  private func script(_ program: String, _ shell: String) throws -> String {
-    try ChildProcess.check([Products.path(program), "--generate-completion-script", shell]).output
+  /// What `lines` become when their last word is completed.
+  private func completed(
+    _ program: String, _ shell: String, _ lines: [String], environment: [String: String] = [:]
+  ) throws -> [String] {
+    let scratch = try Scratch()
+    let tool = Products.path(program)
+    let script = scratch.file("completion")
+    let text = try ChildProcess.check([tool, "--generate-completion-script", shell]).output
+    try ChildProcess.check(["sh", "-c", "cat > '\(script)'"], input: text)
+    let result = try ChildProcess.check(
+      ["python3", "\(root)/Tests/CommandTests/complete.py", shell, script, tool] + lines,
+      environment: environment, timeout: .seconds(300))
+    return result.output.split(separator: "\n").map(String.init)
   }
 
-  @Test(arguments: programs)
-  func bashTakesItsCompletion(program: String) throws {
-    let text = try script(program, "bash")
-    try ChildProcess.check(["bash", "-n"], input: text)
-    let words =
-      program == "regionfs"
-      ? "COMP_WORDS=(regionfs f); COMP_CWORD=1" : "COMP_WORDS=(regionfs-stat --j); COMP_CWORD=1"
-    let function = text.split(separator: "\n").last { $0.hasPrefix("complete ") }?
-      .split(separator: " ").first { $0.hasPrefix("_") }
-    let call = """
-      \(words); COMP_LINE="${COMP_WORDS[*]}"; COMP_POINT=${#COMP_LINE}; COMPREPLY=()
-      \(try #require(function)) regionfs "${COMP_WORDS[1]}" regionfs
-      printf '%s\\n' "${COMPREPLY[@]}"
-      """
-    let found = try ChildProcess.check(["bash", "-c", text + "\n" + call]).output
+  @Test(arguments: shells)
+  func commandsOptionsAndNamesOfStoresAreCompleted(shell: String) throws {
+    let scratch = try Scratch()
+    let file = scratch.file("regionfs.toml")
+    try ChildProcess.check(
+      ["sh", "-c", "cat > '\(file)'"], input: "[stores.models]\nurl = \"file:///srv\"\n")
+    let found = try completed(
+      "regionfs", shell,
+      ["fsc", "umount --no-w", "config ch", "log-level / deb", "mount mod", "mount -o cache_d"],
+      environment: ["REGIONFS_CONFIG": file])
     #expect(
-      found.split(separator: "\n").contains {
-        $0.hasPrefix(program == "regionfs" ? "fsck" : "--json")
-      },
-      "\(found)")
+      found == [
+        "fsck", "umount --no-wait", "config check", "log-level / debug", "mount models",
+        "mount -o cache_dir=",
+      ])
   }
 
-  @Test(arguments: programs, ["zsh", "fish"])
-  func othersNameTheOptions(program: String, shell: String) throws {
-    let text = try script(program, shell)
-    let words =
-      program == "regionfs" ? ["umount", "fsck", "doctor", "no-wait"] : ["watch", "json"]
-    for word in words { #expect(text.contains(word), "\(word)") }
-    #expect(text.hasPrefix(shell == "zsh" ? "#compdef \(program)" : "function"))
+  @Test(arguments: shells)
+  func optionsOfStatAreCompleted(shell: String) throws {
+    let found = try completed("regionfs-stat", shell, ["--prom", "--wait comm"])
+    #expect(found == ["--prometheus", "--wait committed"])
   }
 
   @Test func installPutsThemWhereTheShellsLook() throws {

@@ -67,6 +67,20 @@ import Testing
     #expect(try regionfs("umount", mountpoint).status == 0)
   }
 
+  /// What the daemon said before its mount answered once was shown to whoever mounts and was in no log.
+  @Test func theLogBeginsWithTheMountAndTheTerminalStaysClean() throws {
+    defer { cleanUp() }
+    let result = try mount()
+    #expect(result.status == 0 && result.errors.isEmpty && result.output.isEmpty, "\(result)")
+    #expect(try regionfs("umount", mountpoint).status == 0)
+    // Where there is a syslog it has them.
+    guard !Files.exists("/dev/log") else { return }
+    let log = String(decoding: try Files.read(scratch.file("cache/regionfs.log")), as: UTF8.self)
+    let lines = log.split(separator: "\n")
+    #expect(lines.first?.hasSuffix(" is mounted at \(mountpoint)") == true, "\(log)")
+    #expect(lines.last?.hasSuffix(" everything is committed") == true, "\(log)")
+  }
+
   @Test func mountThatFailsSaysWhyInOneLine() throws {
     defer { cleanUp() }
     let missing = scratch.file("missing")

@@ -82,11 +82,4 @@ import Testing
       #expect(ours.isEmpty, "\(result)")
     }
   }
-
-  @Test func manualPagesAreWellFormed() throws {
-    let pages = try ChildProcess.check(["sh", "-c", "ls \(root)/docs/man/*"]).output
-    let result = try ChildProcess.run(
-      ["mandoc", "-T", "lint", "-W", "error"] + pages.split(separator: "\n").map(String.init))
-    #expect(result.status == 0, "\(result.output)")
-  }
 }

@@ -111,6 +111,37 @@ extension EndToEnd {
       }
     }
 
+    /// The kernel drops the answer to a touch that crosses with the invalidation of the same file's pages;
+    /// a mapping was then refused what lies behind the old end for good.
+    @Test func everyGrowthReachesALiveMapping() async throws {
+      let store = try await TestStore(.s3)
+      try store.mounted("writer", options: ["push_interval=200ms"]) { writer in
+        try store.mounted("reader", options: ["ro", "follow_interval=100ms"]) { reader in
+          let growing = try BackgroundProcess(
+            Programs.command("growing.py", ["write", writer.mountpoint + "/f"]))
+          #expect(try growing.nextLine() == "0")
+          try writer.sync()
+          let watching = try BackgroundProcess(
+            Programs.command("growing.py", ["watch", reader.mountpoint + "/f"]))
+          for step in 0..<25 {
+            if step > 0 {
+              growing.write("\(step)\n")
+              #expect(try growing.nextLine() == "\(step)")
+              try writer.sync()
+            }
+            watching.write("\(step)\n")
+            #expect(try watching.nextLine(timeout: .seconds(60)) == "\(step)")
+          }
+          for program in [growing, watching] {
+            program.closeInput()
+            _ = try program.waitForExit(timeout: .seconds(20))
+          }
+          try reader.unmount()
+        }
+        try writer.unmount()
+      }
+    }
+
     /// Files stay open and mapped while the store is away and commits pour in: the mount comes off.
     @Test func anUnmountUnderNewCommitsDoesNotHang() async throws {
       let store = try await TestStore(.s3)

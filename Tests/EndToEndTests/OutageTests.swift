@@ -12,8 +12,10 @@ extension EndToEnd {
     private struct Status: Decodable {
       struct Mount: Decodable { var offline: Bool }
       struct Store: Decodable { var reachable: Bool }
+      struct Cache: Decodable { var slowedWrites: UInt64? }
       var mount: Mount
       var store: Store
+      var cache: Cache
     }
 
     private struct Report: Decodable { var mounts: [Status] }
@@ -184,6 +186,31 @@ extension EndToEnd {
         try Programs.run("fill_disk.py", ["verify", "\(other.mountpoint)/d/f", record])
         try Programs.run("pattern.py", ["verify", "\(other.mountpoint)/mapped"] + pattern)
         try other.unmount()
+      }
+    }
+
+    /// From three quarters of the limit on, and before it.
+    @Test func aWriterIsSlowedBeforeTheLogIsFull() async throws {
+      let store = try await TestStore(.s3)
+      let proxy = try ImpairmentProxy(to: try #require(store.serverAddress))
+      let options = ["push_interval=500ms", "fault_timeout=2s", "log_limit=64m"]
+      try store.mounted(options: options, through: proxy) { mounted in
+        let directory = "\(mounted.mountpoint)/d"
+        try ChildProcess.check(["mkdir", directory])
+        try mounted.sync()
+        try proxy.addRule("action=reset-request")
+        func write(_ blocks: Range<Int>) throws -> UInt64? {
+          try ChildProcess.check([
+            "dd", "if=/dev/urandom", "of=\(directory)/f", "bs=256k", "conv=notrunc",
+            "seek=\(blocks.lowerBound)", "count=\(blocks.count)",
+          ])
+          return try status(mounted).cache.slowedWrites
+        }
+        #expect(try write(0..<176) == 0, "44 MiB are no reason")
+        #expect(try write(176..<248) ?? 0 > 0, "62 MiB of 64 were written without a pause")
+        try proxy.clearRules()
+        try mounted.sync(timeout: .seconds(180))
+        try mounted.unmount()
       }
     }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The measurements of `scripts/bench core`. See `--list`; run it through scripts/bench."""
 import argparse
+import concurrent.futures
 import contextlib
 import datetime
 import glob
@@ -170,19 +171,42 @@ def cold_read(bench):
     objects = {k: s for k, s in bench.weed.objects("cold/g/").items() if "/seg/" in k}
     urls = [(bench.weed.url(key), size) for key, size in objects.items()]
     total = sum(objects.values())
+    copy = bench.work + "/cold-copy"
+    bench.mapped("fill", copy, bench.size, 9)
+    bare = bench.keep(Passthrough(bench.passthrough_program, copy, bench.work + "/bare-cold"))
     for number in range(bench.rounds + 1):
         seconds = download(bench, urls)
+        both = download_while_reading(bench, urls, bare, copy)
         mount = bench.keep(Mount(bench.work, "cold", store, address=bench.weed.address))
         result = bench.mapped("seq", mount.point + "/region")
         mount.unmount()
         mount.forget()
         if number:
             bench.sample("curl", total / seconds)
+            bench.sample("curl and passthrough at once", total / both)
             bench.sample("cold seq", result["rate"])
+    bare.stop()
     ours, curl = bench.median("cold seq"), bench.median("curl")
+    limit = bench.median("curl and passthrough at once")
     bench.report(
         "cold sequential mmap read from S3 / 16 parallel range GETs by curl", ours / curl, 0.7,
         least=True, detail=f"{ours / 1e6:.0f} and {curl / 1e6:.0f} MB/s")
+    bench.report(
+        "the same / these and a bare passthrough's read of as much, at once", ours / limit, 0.8,
+        least=True, detail=f"{ours / 1e6:.0f} and {limit / 1e6:.0f} MB/s")
+
+
+def download_while_reading(bench, urls, bare, backing):
+    """What this machine can do at most: the download and, at the same time, as many bytes from memory
+    through FUSE into a mapping, with nothing between the two. The seconds until both are done."""
+    bench.mapped("drop", bare.file)
+    read_through(backing)
+    start = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        jobs = [pool.submit(download, bench, urls), pool.submit(bench.mapped, "seq", bare.file)]
+        for job in jobs:
+            job.result()
+    return time.monotonic() - start
 
 
 @measure

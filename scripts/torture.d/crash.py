@@ -26,6 +26,7 @@ from model import PAGE, TOP, Found, Tree
 
 SHARED_PAGES = 64
 NAMING = {"create", "rename", "unlink"}
+ROUND_SECONDS = 1200
 
 
 class Campaign:
@@ -206,7 +207,7 @@ class Campaign:
                 if self.is_stopping:
                     break
                 self.tally["rounds begun"] += 1
-                signal.alarm(300)
+                signal.alarm(ROUND_SECONDS)
                 self.run_round(number)
                 signal.alarm(0)
                 if self.tally["rounds compared"] % 25 == 0:
@@ -233,6 +234,7 @@ class Campaign:
         """Takes the mounts away; also the data, unless it is evidence."""
         if self.victim is not None:
             if keep:
+                self.victim.kill()  # it may still change what is kept
                 shutil.copytree(self.victim.cache, self.work + "/kept-cache", dirs_exist_ok=True)
             self.victim.remove()
         if not keep:
@@ -242,7 +244,7 @@ class Campaign:
 
 
 def hung(*_):
-    raise Hung("a round takes more than 300 s")
+    raise Hung(f"a round takes more than {ROUND_SECONDS} s")
 
 
 def parse():

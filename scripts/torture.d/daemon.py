@@ -9,7 +9,8 @@ import time
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../bench.d"))
 from servers import BINARIES, KEYS, Weed, run  # noqa: E402
 
-PATIENCE = 60
+# Seconds. Long, for a campaign may be stopped for minutes on a machine that others need.
+PATIENCE = 300
 
 
 class Hung(Exception):

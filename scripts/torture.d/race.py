@@ -30,7 +30,7 @@ import time
 
 if sys.argv[1:2] != ["--stopper"]:  # it has to be quick
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    from daemon import Stores, Victim
+    from daemon import PATIENCE, Stores, Victim
     from servers import BINARIES, Proxy
 
 PAGE = 4096
@@ -97,7 +97,7 @@ class Witness(threading.Thread):
 
     def finish(self):
         self.over = True
-        self.join(30)
+        self.join(PATIENCE)
         if self.error is not None:
             raise self.error
         self.look()
@@ -116,7 +116,7 @@ class Stopper:
 
     def finish(self):
         """How often it stopped one."""
-        out, _ = self.process.communicate(timeout=60)
+        out, _ = self.process.communicate(timeout=PATIENCE)
         return int(out)
 
 
@@ -146,7 +146,7 @@ class Rival(threading.Thread):
     def command(self, *words):
         return subprocess.run(
             [BINARIES + "/regionfs", *words], env=self.victim.environment, capture_output=True, text=True,
-            timeout=60)
+            timeout=PATIENCE)
 
     def turn(self):
         """One takeover and some changes; raises OSError where the claim is gone."""
@@ -239,7 +239,7 @@ class Campaign:
         words = ",".join([f"cache_dir={victim.cache}", *victim.options])
         return subprocess.run(
             [BINARIES + "/regionfs", "recover", victim.store, "-o", words, *more], env=victim.environment,
-            capture_output=True, text=True, timeout=120)
+            capture_output=True, text=True, timeout=PATIENCE)
 
     def race(self, seed):
         chance = random.Random(seed)
@@ -275,7 +275,7 @@ class Campaign:
             for rival in rivals:
                 rival.start()
             for rival in rivals:
-                rival.join(120)
+                rival.join(600)
                 if rival.is_alive():
                     raise Broken("a rival hangs")
         finally:
@@ -299,7 +299,7 @@ class Campaign:
         """Unmounts; what was lost is saved, and is what that mount showed."""
         victim = rival.victim
         subprocess.run(["fusermount3", "-u", victim.point], check=True, capture_output=True)
-        victim.process.wait(60)
+        victim.process.wait(PATIENCE)
         listing = json.loads(self.recover(victim, "--json").stdout)
         asides = listing["setAside"]
         if listing["pending"]:
@@ -339,7 +339,7 @@ class Campaign:
                 os.fsync(file.fileno())
             victim.sync()
             subprocess.run(["fusermount3", "-u", victim.point], check=True, capture_output=True)
-            if victim.process.wait(60) != 0:
+            if victim.process.wait(PATIENCE) != 0:
                 raise Broken(f"the end: {victim.log_tail()}")
         other = Victim(self.work, "last", address, direct)
         try:

@@ -17,26 +17,36 @@ public struct StoreAudit: Sendable {
     public var record: GroupRecord
   }
 
-  /// All names whose records can be read; the others are findings.
+  /// The names of a store.
+  public struct Names: Sendable {
+    /// Those whose records can be read.
+    public var entries: [Entry] = []
+    /// Those whose records cannot.
+    public var damaged: [FileName] = []
+    /// What is wrong with them.
+    public var findings: [AuditFinding] = []
+  }
+
+  /// All names.
   ///
   /// - Throws: `RemoteError.store` where the store could not be asked.
-  public func names() async throws(RemoteError) -> (entries: [Entry], findings: [AuditFinding]) {
-    var entries: [Entry] = []
-    var findings: [AuditFinding] = []
+  public func names() async throws(RemoteError) -> Names {
+    var names = Names()
     for name in try await catalogue.names() {
       do throws(RemoteError) {
         // Nil: it was removed in between.
         guard let record = try await catalogue.record(name)?.record else { continue }
-        entries.append(Entry(name: name, record: record))
+        names.entries.append(Entry(name: name, record: record))
       } catch {
         guard case .damaged(let object, let cause) = error else { throw error }
-        findings.append(
+        names.damaged.append(name)
+        names.findings.append(
           AuditFinding(
             severity: .error, object: object, cause: "\(cause)", remedy: GroupAudit.restore))
       }
     }
-    findings += Self.duplicates(entries)
-    return (entries, findings)
+    names.findings += Self.duplicates(names.entries)
+    return names
   }
 
   /// Of two names of one group, the one with the lower serial was left by a crash during a rename.
@@ -52,8 +62,8 @@ public struct StoreAudit: Sendable {
     }
   }
 
-  /// Objects of groups that have no name and no note that says when they go.
-  public func unnamedGroups(_ entries: [Entry]) async throws(RemoteError) -> [AuditFinding] {
+  /// Groups that have no name and no note that says when they go, with the number of their objects.
+  func unnamed(_ entries: [Entry]) async throws(RemoteError) -> [GroupID: Int] {
     let named = Set(entries.map(\.record.group))
     var noted = Set<GroupID>()
     for key in try await keys(ObjectKeys.deletedPrefix) {
@@ -68,7 +78,11 @@ public struct StoreAudit: Sendable {
       counts[id, default: 0] += 1
     }
     return counts.filter { !named.contains($0.key) && !noted.contains($0.key) }
-      .sorted { "\($0.key)" < "\($1.key)" }
+  }
+
+  /// Objects of groups without a name, as findings.
+  public func unnamedGroups(_ entries: [Entry]) async throws(RemoteError) -> [AuditFinding] {
+    try await unnamed(entries).sorted { "\($0.key)" < "\($1.key)" }
       .map { id, count in
         AuditFinding(
           severity: .orphan, object: "\(engine.store.address)/g/\(id)",

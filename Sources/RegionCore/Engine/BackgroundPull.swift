@@ -14,6 +14,13 @@ struct BackgroundPull: Sendable {
   var order = PullOrder()
   /// All of the region is wanted.
   var sweeps = false
+  /// Nothing is wanted but what a recorded trace has.
+  var replays = false
+  /// Chunks that a trace had pulled, in all; nil before one was replayed.
+  var replayed: Int?
+  /// Those of them that nobody has read yet. They are marked, and the kernel gets them when they are
+  /// read, so that the first read of each is seen.
+  var unread = RangeSet<ChunkIndex>()
   /// The next chunk to look at.
   var cursor: ChunkIndex = 0
   /// Workers under way.
@@ -47,16 +54,17 @@ extension Region {
   func noteMiss(
     _ chunk: ChunkIndex, isSequential: Bool, _ state: inout State, _ work: inout Work
   ) {
-    if !isSequential, state.background.phase == .running {
+    if !isSequential, state.background.phase == .running, !state.background.replays {
       return state.background.order.wish(neighbours(of: chunk), .neighbour)
     }
-    guard engine.settings.pull == .auto, state.background.phase == .idle else { return }
+    let mayBegin = state.background.phase == .idle || state.background.replays
+    guard engine.settings.pull == .auto, mayBegin else { return }
     if !isSequential { state.background.randomMisses += 1 }
     switch decision(state.background.randomMisses).verdict {
-    case .wait(let reason): state.background.reason = reason
+    case .wait(let reason): state.background.reason = state.background.traceText + reason
     case .pull(let reason):
-      state.background.sweeps = true
-      begin(reason: reason, &state, &work)
+      let reason = state.background.traceText + reason
+      sweep(reason: reason, &state, &work)
     }
   }
 
@@ -70,7 +78,7 @@ extension Region {
   private func decision(_ misses: Int) -> PullDecision {
     let size = currentSize.load(ordering: .relaxed)
     // The file system need not be asked before anything depends on it.
-    let isEarly = misses < PullDecision.fewMisses
+    let isEarly = misses < PullDecision.fewMisses(size)
     let free = isEarly ? 0 : ((try? data.freeSpace()) ?? 0) / 2
     let room = isEarly || engine.cacheBudget.hasRoom(for: size) ? free : 0
     return PullDecision(
@@ -84,8 +92,7 @@ extension Region {
     let (work, isOver) = state.withLock { state -> (Work, Bool) in
       var work = Work()
       if state.background.phase != .done, !state.isClosed {
-        state.background.sweeps = true
-        begin(reason: reason, &state, &work)
+        sweep(reason: reason, &state, &work)
       }
       let isOver = state.background.phase != .running
       if !isOver, let done { state.background.waiters.append(done) }
@@ -96,36 +103,62 @@ extension Region {
   }
 
   /// Pulls these chunks in the background, in this order, before what is less valuable; nothing else,
-  /// unless all of the region is wanted anyway. So a recorded trace is replayed.
+  /// unless all of the region is wanted anyway.
   public func pull(_ ranges: [Range<ChunkIndex>], _ kind: PullOrder.Kind, reason: String) {
     let work = state.withLock { state -> Work in
       var work = Work()
       guard !state.isClosed else { return work }
       let all = 0..<chunkCount
       state.background.order.wish(ranges.map { $0.clamped(to: all) }, kind)
+      state.background.replays = false
       begin(reason: reason, &state, &work)
       return work
     }
     perform(work)
   }
 
-  private func begin(reason: String, _ state: inout State, _ work: inout Work) {
-    guard state.background.phase != .running else { return }
+  /// Begins to pull everything, or goes on from what is wished for to everything.
+  private func sweep(reason: String, _ state: inout State, _ work: inout Work) {
+    if !state.background.sweeps {
+      // Who waits for a replay does not wait for all of the region.
+      work.ended += state.background.waiters
+      state.background.waiters = []
+    }
+    state.background.sweeps = true
+    state.background.replays = false
+    let isRunning = state.background.phase == .running
+    begin(reason: reason, &state, &work)
+    if isRunning { state.background.reason = reason }
+  }
+
+  func begin(reason: String, _ state: inout State, _ work: inout Work) {
+    wishForFormat(&state)
+    guard state.background.phase != .running else { return startWorkers(&state, &work) }
     state.background.phase = .running
     state.background.hasFailed = false
     state.background.reason = reason
     state.background.startedAt = engine.clock.now
     state.background.bytes = 0
-    if state.background.sweeps, !state.background.knowsFormat, chunkCount > 0 {
-      state.background.order.wish([0..<1, chunkCount - 1..<chunkCount], .format)
-    }
     startWorkers(&state, &work)
   }
 
-  private func startWorkers(_ state: inout State, _ work: inout Work) {
-    state.background.workers = Self.backgroundWorkers
-    work.startBackground = Self.backgroundWorkers
+  private func wishForFormat(_ state: inout State) {
+    guard state.background.sweeps, !state.background.knowsFormat, chunkCount > 0 else { return }
+    state.background.order.wish([0..<1, chunkCount - 1..<chunkCount], .format)
   }
+
+  /// As many workers as find something to do.
+  private func startWorkers(_ state: inout State, _ work: inout Work) {
+    let wanted =
+      state.background.sweeps
+      ? Self.backgroundWorkers : min(Self.backgroundWorkers, state.background.order.chunkCount)
+    let more = max(0, wanted - state.background.workers)
+    state.background.workers += more
+    work.startBackground += more
+  }
+
+  /// Whether a background worker may find something to do.
+  var wantsBackground: Bool { state.withLock { !$0.isClosed && hasMore($0) } }
 
   /// The next chunks for a background worker: neighbours of about so many bytes that are absent, now
   /// counted as being pulled. Nil when nothing is left.
@@ -183,6 +216,7 @@ extension Region {
         return (work, [])
       }
       let waiters = state.background.waiters
+      state.background.waiters = []
       end(&state)
       return (work, waiters)
     }
@@ -202,11 +236,13 @@ extension Region {
       state.background = BackgroundPull()
       state.background.reason = "the last background pull failed"
     } else if background.sweeps {
-      state.background.waiters = []
       state.background.phase = .done
     } else {
-      state.background.waiters = []
       state.background.phase = .idle
+      if background.replays, !background.isCut {
+        state.background.reason = background.replayText(isOver: true)
+      }
+      state.background.replays = false
     }
   }
 

@@ -7,7 +7,7 @@ import Glibc
 extension Region {
   /// Direct writes at a time. While the disk is slower than the network these stay busy, and the
   /// rest takes the page cache, as long as the kernel lets it.
-  static let directWriteLimit = 2
+  static let directWriteLimit = 3
 
   /// Writes whole chunks into the data file: if wanted directly, unless that is not possible or too
   /// many do.

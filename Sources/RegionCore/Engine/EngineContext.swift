@@ -58,6 +58,8 @@ public struct EngineSettings: Sendable {
   public var releaseDelay = Duration.seconds(10)
   /// Segments in the tail after which a checkpoint is due. Each costs a mount one small request.
   var checkpointSegments = 96
+  /// The same when the claim is given back: the next mount is likely elsewhere, with an empty cache.
+  var checkpointSegmentsAtRelease = 8
   /// Bytes of the log that one commit takes at most, so that progress shows and its segments are at
   /// most `Limits.commitSegments`.
   var commitBytes = Limits.segmentTarget * (Limits.commitSegments - 2)
@@ -113,6 +115,8 @@ public final class EngineContext: Sendable {
   public let prefill = Lock<(@Sendable (Region, Range<UInt64>) -> Void)?>(nil)
   /// Bytes that the kernel was asked to read that way.
   public let prefilledBytes = Atomic<UInt64>(0)
+  /// Writes whose answer waited because the log fills up.
+  public let slowedWrites = Atomic<UInt64>(0)
   private let sink: @Sendable (EventLevel, String) -> Void
 
   /// A context; `sink` gets one line for each event. Names of objects and nonces come from

@@ -92,6 +92,7 @@ public final class Group: Sendable {
   let map: RemoteMap
   let bootID: Random128
   let pushSignal = AsyncSignal()
+  let trace: GroupTrace
   let state: Lock<State>
 
   init(
@@ -104,6 +105,7 @@ public final class Group: Sendable {
     self.cache = cache
     self.bootID = bootID
     self.map = map
+    trace = GroupTrace(objects: objects, geometry: map.geometry)
     self.state = Lock(state)
   }
 
@@ -205,7 +207,8 @@ public final class Group: Sendable {
         await self?.refresh(maxAge: .zero)
       }
       let region = try Region(
-        file: inode.id, size: inode.size, engine: engine, map: map, puller: puller, cached: cached)
+        file: inode.id, size: inode.size, engine: engine, map: map, puller: puller, trace: trace,
+        cached: cached)
       region.setPins(try Pins(cache).chunks(of: inode.id, geometry: geometry))
       if case .stopped = state.role { region.keepAll(true) }
       state.regions[inode.id] = OpenRegion(region: region)

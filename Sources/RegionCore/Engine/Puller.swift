@@ -34,7 +34,7 @@ final class Puller: Sendable {
   func startBackgroundWorker(_ region: Region) {
     engine.executor.spawn {
       var failed = false
-      while !failed {
+      while !failed, region.wantsBackground {
         let permit = await self.engine.bulk.permit()
         guard let batch = region.nextBackgroundBatch(bytes: permit.bytes) else {
           self.engine.bulk.giveBack(permit, bytes: 0)

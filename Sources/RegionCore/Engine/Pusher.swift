@@ -15,15 +15,19 @@ extension Group {
         if state.pendingSwap != nil { return .commit }
         let step = state.push.next(
           now: engine.clock.now, settings: engine.settings, hasWriters: hasWriters)
+        guard step == .release else { return step }
+        if state.root.tail.count >= engine.settings.checkpointSegmentsAtRelease {
+          return .checkpoint
+        }
         // From here on a change waits for a new claim.
-        if step == .release { state.role = .claiming([]) }
-        return step
+        state.role = .claiming([])
+        return .release
       }
       switch step {
       case nil: return
       case .wait(let limit): await pushSignal.wait(upTo: limit, on: engine)
-      case .commit:
-        switch await commitAndCheckpoint() {
+      case .commit, .checkpoint:
+        switch await commitAndCheckpoint(isLast: step == .checkpoint) {
         case .done: backoff.reset()
         case .again: await engine.clock.sleep(for: backoff.next(engine))
         case .over: return
@@ -75,13 +79,14 @@ extension Group {
     case over
   }
 
-  private func commitAndCheckpoint() async -> PushEnd {
+  /// `isLast`: the claim is to be given back, and the tail is long for that.
+  private func commitAndCheckpoint(isLast: Bool) async -> PushEnd {
     do throws(PushError) {
       try await finishPendingSwap()
       // A root has room for one more commit, or there is none before a checkpoint.
       if needsCheckpointFirst { try await checkpoint() }
       try await commitOnce()
-      if needsCheckpoint { try await checkpoint() }
+      if isLast || needsCheckpoint { try await checkpoint() }
       return .done
     } catch {
       switch error {

@@ -60,6 +60,8 @@ public final class Region: Sendable {
   let stateFile: StateFile
   /// The group's directory in the cache.
   let cache: GroupCache
+  /// The group's trace, which learns of reads that are seen.
+  let trace: GroupTrace
   /// The region's number in the cache budget.
   let cacheID: UInt32
   let state: Lock<State>
@@ -76,9 +78,10 @@ public final class Region: Sendable {
 
   init(
     file: FileID, size: UInt64, engine: EngineContext, map: RemoteMap, puller: Puller,
-    cached: CachedRegion
+    trace: GroupTrace, cached: CachedRegion
   ) throws(LocalError) {
     self.file = file
+    self.trace = trace
     self.engine = engine
     self.map = map
     self.puller = puller

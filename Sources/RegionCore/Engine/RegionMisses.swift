@@ -45,6 +45,10 @@ extension Region {
     /// Bulk transfers that somebody waits for, and when to look whether they still run.
     var doubts: [(chunk: ChunkIndex, after: Duration)] = []
     var startBackground = 0
+    /// Chunks that the kernel may have now.
+    var prefill: [ChunkIndex] = []
+    /// Those who waited for a background pull that is over.
+    var ended: [@Sendable () -> Void] = []
   }
 
   /// A request that waits.
@@ -182,6 +186,10 @@ extension Region {
     puller.start(self, work.demands, priority: .demand)
     puller.start(self, work.readAheads, priority: .readAhead)
     for _ in 0..<work.startBackground { puller.startBackgroundWorker(self) }
+    if !work.prefill.isEmpty, let prefill = engine.prefill.withLock({ $0 }) {
+      tellPrefill(work.prefill, prefill)
+    }
+    for ended in work.ended { ended() }
     for doubt in work.doubts {
       engine.executor.spawn { [self] in
         await engine.clock.sleep(for: doubt.after)
@@ -205,7 +213,9 @@ extension Region {
   private func advise(_ chunk: ChunkIndex, _ state: inout State, _ work: inout Work) -> Bool {
     guard !state.isClosed else { return false }
     let isNext = state.readAhead.isNext(chunk)
-    let (advice, isKnown) = state.readAhead.touched(chunk, end: chunkCount)
+    let isStream = state.readAhead.isSeenNext(chunk)
+    let latency = engine.pace.withLock { $0.demandSeconds }
+    let (advice, isKnown) = state.readAhead.touched(chunk, end: chunkCount, latency: latency)
     let foretold = state.strides.touched(chunk, end: chunkCount)
     let transfer = PullMachine.Bulk(isReadAhead: true, began: engine.clock.now)
     if let advice {
@@ -219,7 +229,11 @@ extension Region {
       for chunk in foretold { chunks.setMark(chunk) }
       work.readAheads += foretold.filter { takeForPrefetch($0, as: transfer, &state) }
     }
-    noteMiss(chunk, isSequential: isKnown || !foretold.isEmpty, &state, &work)
+    // What a trace foretold is on its way, or here.
+    if !state.background.unread.contains(chunk) {
+      noteMiss(chunk, isSequential: isKnown || !foretold.isEmpty, &state, &work)
+    }
+    noteRead(chunk, isStream: isStream, &state, &work)
     return isNext
   }
 

@@ -27,13 +27,19 @@ public struct RequestedPull: Sendable {
   /// Bytes that were asked for.
   public var totalBytes: UInt64 { UInt64(chunks.count) << region.geometry.chunkShift }
 
-  /// Whether the region's background pull is at work.
+  /// Whether something is on its way: by the region's background pull, or because somebody reads it.
   public var isRunning: Bool {
-    region.state.withLock { !$0.isClosed && $0.background.phase == .running }
+    region.state.withLock { state in
+      !state.isClosed
+        && (state.background.phase == .running || !state.machine.pulling(in: chunks).isEmpty)
+    }
   }
 
-  /// The region's last error, for whom the pull failed.
-  public var lastError: String? { region.state.withLock { $0.lastError } }
+  /// Why it does not get on, in words.
+  public var obstacle: String {
+    let (error, why) = region.state.withLock { ($0.lastError, $0.background.reason) }
+    return error ?? (why == reason ? "its bytes change while they come" : why)
+  }
 }
 
 extension Region {

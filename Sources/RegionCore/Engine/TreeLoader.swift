@@ -15,7 +15,7 @@ struct TreeLoader {
     var index: CheckpointIndex?
     var tail: CheckpointTail?
     if let reference = root.checkpoint {
-      tail = await objects.tail(of: reference)
+      tail = try await objects.tail(of: reference)
       index = try await objects.index(reference, in: tail)
     }
     var namespace = Namespace(

@@ -16,8 +16,9 @@ struct GroupCache: Sendable {
   /// `<cache_dir>/<group uuid>`.
   let directory: String
   let disk: any LocalDisk
-  /// Who must hear of files that are removed; nil where nobody counts them.
-  let dormant: DormantFiles?
+  /// Who must hear of files that are removed; nil where nobody counts them. Weak, for it keeps the
+  /// caches of its files.
+  weak let dormant: DormantFiles?
 
   var logDirectory: String { directory + "/log" }
   /// Where logs go that may not be replayed.

@@ -27,6 +27,8 @@ struct LogEntry: Sendable {
 final class WriteLog {
   /// Size at which the next record goes to a new file, in bytes.
   static let fileTarget: UInt64 = 64 << 20
+  /// Appended bytes after which the disk begins to write them.
+  private static let writebackStep: UInt64 = 4 << 20
 
   /// One file of the log.
   struct Segment {
@@ -34,6 +36,8 @@ final class WriteLog {
     var index: UInt32
     var lastSequence: SequenceNumber
     var end: UInt64
+    /// The disk was told to write what is before.
+    var started: UInt64 = 0
   }
 
   let disk: any LocalDisk
@@ -113,6 +117,7 @@ final class WriteLog {
     undo = (start, chain)
     segments[at].end = start + UInt64(length)
     segments[at].lastSequence = sequence
+    startWriteback(at)
     if unsynced.last !== file { unsynced.append(file) }
     chain = newChain
     nextSequence += 1
@@ -129,11 +134,20 @@ final class WriteLog {
     case local(LocalError)
   }
 
+  /// A sync that comes after much was appended finds most of it on the disk.
+  private func startWriteback(_ at: Int) {
+    let segment = segments[at]
+    guard segment.end - segment.started >= Self.writebackStep else { return }
+    segment.file.startWriteback(segment.started..<segment.end)
+    segments[at].started = segment.end
+  }
+
   /// Takes back the record that was appended last, because it could not be applied.
   func takeBackLast() throws(LocalError) {
     guard let undo, let at = segments.indices.last, let entry = entries.last else { return }
     try segments[at].file.truncate(to: undo.end)
     segments[at].end = undo.end
+    segments[at].started = min(segments[at].started, undo.end)
     segments[at].lastSequence = entry.sequence - 1
     chain = undo.chain
     nextSequence = entry.sequence

@@ -65,6 +65,15 @@ public enum Limits {
   public static let groupRecordLength = 4096
   /// The cache's list of names at the top, in bytes: half a million long names.
   public static let nameListLength = 64 << 20
+  /// Chunks of a recorded trace: 2 GiB at the default chunk size, more than a program's start reads.
+  public static let traceChunks = 8192
+  /// Bytes of the chunks of a recorded trace: what it may have pulled.
+  public static let traceBytes: UInt64 = 2 << 30
+  /// A recorded trace, in bytes: a header, and 16 an entry of at least one chunk.
+  public static let traceLength = 64 + 16 * traceChunks
+  /// Starts in a row that pulled a chunk of a trace for nothing, after which it is dropped: a program
+  /// that sometimes takes another way keeps its trace.
+  public static let traceUnreadStarts: UInt8 = 4
   /// A store's address with its endpoint, in bytes.
   public static let storeNameLength = 8192
   /// An object's version as stores give it, in bytes: they are some tens.

@@ -6,8 +6,15 @@
 struct PullDecision: Sendable {
   /// Regions up to this size are small.
   static let smallRegion: UInt64 = 1 << 30
-  /// Misses that make a small region worth it.
-  static let fewMisses = 4
+  /// Scattered misses that make a small region worth it: the longer all of it takes, the more.
+  static func fewMisses(_ size: UInt64) -> Int {
+    switch size {
+    case ...(64 << 20): 1
+    case ...(256 << 20): 2
+    default: 4
+    }
+  }
+
   /// What a link is thought to bring before it was measured, in bytes a second.
   private static let guessedRate = 200e6
 
@@ -29,7 +36,7 @@ struct PullDecision: Sendable {
   var room: UInt64
 
   var verdict: Verdict {
-    guard misses >= Self.fewMisses else {
+    guard misses >= Self.fewMisses(size) else {
       return .wait("\(misses) scattered misses so far")
     }
     guard size <= room else {

@@ -27,6 +27,13 @@ public struct PullOrder: Sendable {
   /// Whether anything is wished for.
   var isEmpty: Bool { Kind.allCases.allSatisfy { heads[$0.rawValue] >= wishes[$0.rawValue].count } }
 
+  /// Chunks that are wished for; those wished for twice count twice.
+  var chunkCount: Int {
+    Kind.allCases.reduce(0) { count, kind in
+      count + wishes[kind.rawValue][heads[kind.rawValue]...].reduce(0) { $0 + $1.count }
+    }
+  }
+
   /// Adds ranges, the most wanted first.
   mutating func wish(_ ranges: [Range<ChunkIndex>], _ kind: Kind) {
     let ranges = ranges.filter { !$0.isEmpty }

@@ -28,6 +28,8 @@ struct PushState: Sendable {
     case commit
     /// Nothing is dirty and nobody writes: give the claim back.
     case release
+    /// Write a checkpoint first, so that the next mount reads few objects.
+    case checkpoint
     /// Wait for a signal, at most so long.
     case wait(Duration?)
   }

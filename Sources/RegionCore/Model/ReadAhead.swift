@@ -1,8 +1,9 @@
 /// Recognises sequential reading of a region and says what to pull ahead. Pure.
 ///
-/// A stream is two touches of neighbouring chunks. Its window grows fourfold each time the reader
-/// reaches what was pulled last (a mark on that chunk, or a miss), up to a maximum, so that between
-/// one and two windows are always under way.
+/// A stream is two touches of neighbouring chunks, or one of the first, though that has a smaller window:
+/// who begins at the beginning often goes on. A window grows fourfold each time the reader reaches what was
+/// pulled last (a mark on that chunk, or a miss), up to a maximum, so that between one and two windows are
+/// always under way.
 struct ReadAhead: Sendable {
   /// What to do: pull `chunks`, and set the mark on `mark`.
   struct Advice: Equatable, Sendable {
@@ -33,43 +34,88 @@ struct ReadAhead: Sendable {
     max(1, Int(transferBytes >> geometry.chunkShift))
   }
 
+  /// How far behind its newest touch a stream may still be touched, in bytes: the kernel asks for several
+  /// neighbouring pieces at once, and the threads that take them are not in order.
+  private static let disorderBytes: UInt64 = 1 << 20
+
   private let firstWindow: UInt64
-  private let lastWindow: UInt64
+  /// The largest window while the store is near, and while it is not.
+  private let nearWindow: UInt64
+  private let farWindow: UInt64
   private let transfer: UInt64
+  private let disorder: UInt64
   private var streams: [Stream] = []
 
-  /// Windows grow from 4 MiB (at least two chunks) to 32 MiB: each step costs the reader a wait, and
-  /// two neighbours touched by chance are rare.
+  /// Seconds of a pull on demand from which on a store is far.
+  private static let farSeconds = 0.01
+
+  /// Windows grow from 4 MiB (at least two chunks): each step costs the reader a wait, and two
+  /// neighbours touched by chance are rare. They end at 16 MiB, which is more than a near store
+  /// brings while the reader is at the window before, and stays in the processor's caches; from a far one
+  /// 64 MiB are under way in a round trip.
   init(geometry: Geometry) {
     firstWindow = max(2, (4 << 20) >> geometry.chunkShift)
-    lastWindow = max(4, (32 << 20) >> geometry.chunkShift)
+    nearWindow = max(4, (16 << 20) >> geometry.chunkShift)
+    farWindow = max(4, (64 << 20) >> geometry.chunkShift)
     transfer = UInt64(Self.transferLength(geometry))
+    disorder = max(1, Self.disorderBytes >> geometry.chunkShift)
   }
 
   /// Whether a read of `chunk` goes on where a stream is. Others may lie in its window by chance.
   func isNext(_ chunk: ChunkIndex) -> Bool {
-    streams.contains { $0.window > 0 && chunk >= $0.last && chunk <= $0.last + 1 }
+    streams.contains { $0.window > 0 && chunk + disorder >= $0.last && chunk <= $0.last + 1 }
+  }
+
+  /// Whether a reader that goes on where a stream is would be seen at `chunk` next: there, or where the
+  /// newest step began, if it found all before that.
+  func isSeenNext(_ chunk: ChunkIndex) -> Bool {
+    isNext(chunk) || streams.contains { $0.window > 0 && $0.newest == chunk }
   }
 
   /// A read reached `chunk`, which was absent, being pulled or marked. `end` is the region's number
-  /// of chunks. `isKnown` says whether the read continues a stream.
-  mutating func touched(_ chunk: ChunkIndex, end: ChunkIndex) -> (advice: Advice?, isKnown: Bool) {
-    guard let at = streams.firstIndex(where: { ($0.last...$0.frontier).contains(chunk) }) else {
-      remember(Stream(last: chunk, newest: chunk + 1, frontier: chunk + 1, window: 0))
-      return (nil, false)
+  /// of chunks, `latency` the seconds that a pull on demand takes (nil: not known yet). `isKnown` says
+  /// whether the read continues a stream.
+  mutating func touched(
+    _ chunk: ChunkIndex, end: ChunkIndex, latency: Double?
+  ) -> (advice: Advice?, isKnown: Bool) {
+    let most = (latency ?? 0) < Self.farSeconds ? nearWindow : farWindow
+    guard let at = streams.firstIndex(where: { isPart(chunk, $0) }) else {
+      var stream = Stream(last: chunk, newest: chunk + 1, frontier: chunk + 1, window: 0)
+      var advice: Advice?
+      if chunk == 0 {
+        stream.window = max(1, firstWindow / 16)
+        advice = step(&stream, to: chunk, end: end, most: most)
+      }
+      remember(stream)
+      return (advice, false)
     }
     var stream = streams.remove(at: at)
-    let advice = advance(&stream, to: chunk, end: end)
+    let advice = advance(&stream, to: chunk, end: end, most: most)
     remember(stream)
     return (advice, true)
   }
 
-  private func advance(_ stream: inout Stream, to chunk: ChunkIndex, end: ChunkIndex) -> Advice? {
+  private func isPart(_ chunk: ChunkIndex, _ stream: Stream) -> Bool {
+    // Two touches are no stream yet, and who reads backwards makes none.
+    let start = stream.window > 0 ? stream.last - min(stream.last, disorder) : stream.last
+    return (start...stream.frontier).contains(chunk)
+  }
+
+  private func advance(
+    _ stream: inout Stream, to chunk: ChunkIndex, end: ChunkIndex, most: UInt64
+  ) -> Advice? {
     let isForward = chunk > stream.last
     stream.last = max(stream.last, chunk)
     // Only a reader that reached the newest step needs another one.
     guard chunk >= stream.newest, isForward || stream.window > 0 else { return nil }
-    stream.window = stream.window == 0 ? firstWindow : min(stream.window * 4, lastWindow)
+    return step(&stream, to: chunk, end: end, most: most)
+  }
+
+  /// The next window of a stream whose reader is at `chunk`.
+  private func step(
+    _ stream: inout Stream, to chunk: ChunkIndex, end: ChunkIndex, most: UInt64
+  ) -> Advice? {
+    stream.window = stream.window == 0 ? firstWindow : min(stream.window * 4, most)
     let first = max(stream.frontier, chunk + 1)
     // Wide windows end where transfers do, which begin at multiples of their length.
     let wanted = first + stream.window

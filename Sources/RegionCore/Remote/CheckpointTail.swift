@@ -21,8 +21,11 @@ extension GroupObjects {
   /// Bytes before the index that are read with it: the names of a few thousand files, a page of the map.
   private static let tailLength: UInt64 = 192 << 10
 
-  /// The end of a checkpoint; nil where the cache has the index, or the store does not give it.
-  func tail(of reference: Root.CheckpointReference) async -> CheckpointTail? {
+  /// The end of a checkpoint; nil where the cache has the index. What cannot be read is an error at once:
+  /// the index is part of it, and asking for that alone would wait for the store once more.
+  func tail(
+    of reference: Root.CheckpointReference
+  ) async throws(RemoteError) -> CheckpointTail? {
     let key = mapKey(reference.object)
     let name = MetadataCache.name(key, offset: reference.indexOffset)
     let length = Int(reference.indexLength)
@@ -32,14 +35,8 @@ extension GroupObjects {
     let start = reference.indexOffset - min(reference.indexOffset, Self.tailLength)
     let end = reference.indexOffset + UInt64(length)
     let buffer = IOBuffer(capacity: Int(end - start))
-    do throws(RemoteError) {
-      _ = try await get(key, range: start..<end, into: buffer, priority: .demand)
-      return CheckpointTail(key: key, start: start, bytes: buffer)
-    } catch {
-      // Who asks for the index alone hears why.
-      engine.log(.debug, "\(address(key)): \(error)")
-      return nil
-    }
+    _ = try await get(key, range: start..<end, into: buffer, priority: .demand)
+    return CheckpointTail(key: key, start: start, bytes: buffer)
   }
 
   /// Keeps copies of the pages of the map that came with the index.

@@ -41,6 +41,16 @@ public final class GroupCatalogue: Sendable {
     }
   }
 
+  /// The version of a name's record, whatever it says.
+  func version(of name: FileName) async throws(RemoteError) -> ETag {
+    let buffer = IOBuffer(capacity: Limits.groupRecordLength)
+    return try await store { () async throws(StoreError) in
+      try await engine.store.get(
+        GroupNames.key(for: name), range: nil, into: buffer, priority: .demand
+      ).etag
+    }
+  }
+
   /// Adds a name; nil if it is taken.
   public func add(_ record: GroupRecord) async throws(RemoteError) -> ETag? {
     do throws(RemoteError) {

@@ -193,6 +193,14 @@ public final class LocalFile: Sendable {
     return found < 0 ? nil : UInt64(found)
   }
 
+  /// Has the disk begin to write a range, sync_file_range(2); waits for nothing and promises nothing.
+  func startWriteback(_ range: Range<UInt64>) {
+    guard substitute == nil else { return }
+    let writeOnly: UInt32 = 2  // SYNC_FILE_RANGE_WRITE
+    _ = linux_sync_file_range(
+      descriptor, off_t(range.lowerBound), off_t(range.count), writeOnly)
+  }
+
   /// Lets the kernel forget its pages of the range, once they are on the disk.
   /// `sync_file_range(2)`, `posix_fadvise(2)`. Errors only leave them where they are.
   public func dropCached(_ range: Range<UInt64>) {

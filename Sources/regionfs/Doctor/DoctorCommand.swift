@@ -39,9 +39,9 @@ struct DoctorCommand: ParsableCommand {
     commandName: "doctor",
     abstract: "Check whether this host can mount, and whether a store can be used.",
     discussion: """
-      Of the host: kernel, /dev/fuse, fusermount3, mount helper, configuration, cache directory. Of a
-      STORE: address, credentials (where they come from), reachability, clock, conditional writes (by
-      a race), latency and throughput. Says what to do about each thing that is wrong. To measure it
+      Of the host: kernel, /dev/fuse, fusermount3, mount helper, configuration, cache directory. Of a \
+      STORE: address, credentials (where they come from), reachability, clock, conditional writes (by \
+      a race), latency and throughput. Says what to do about each thing that is wrong. To measure, it \
       writes objects below mounts/probe-… of the store and removes them; --read-only leaves that out.
 
       Examples:
@@ -49,10 +49,15 @@ struct DoctorCommand: ParsableCommand {
         regionfs doctor s3://bucket/prefix -o region=eu-west-1,profile=work
         regionfs doctor --json models | jq '.checks[] | select(.verdict != "good")'
 
-      Exit codes: 0 nothing is wrong (there may be warnings), 1 wrong usage, 32 something is wrong.
+      Exit codes:
+        0   nothing is wrong (there may be warnings)
+        1   wrong usage
+        32  something is wrong
       """)
 
-  @Argument(help: "A store to check: an address or a name of the configuration.")
+  @Argument(
+    help: "A store to check: an address or a name of the configuration.",
+    completion: WordCompletion.stores)
   var store: String?
 
   @Flag(name: .long, help: "Write nothing to the store.")

@@ -9,19 +9,20 @@ struct CopyCommand: ParsableCommand {
     commandName: "cp",
     abstract: "Copy a file or a tree into or out of a store without mounting it.",
     discussion: """
-      One of the two is a group of a store: STORE/NAME, STORE//NAME/PATH for a path in a group, or
-      STORENAME:NAME/PATH for a store of the configuration; the other is a local path. Without a
+      One of the two is a group of a store: STORE/NAME, STORE//NAME/PATH for a path in a group, or \
+      STORENAME:NAME/PATH for a store of the configuration; the other is a local path. Without a \
       terminal the progress is a line every five seconds.
 
-      Into a store: the copy becomes a new group of the name, with a history of commits of about
-      64 MiB each. Nobody sees it before it is whole. Pages that are zero take no space. Only whole
+      Into a store: the copy becomes a new group of the name, with a history of commits of about \
+      64 MiB each. Nobody sees it before it is whole. Pages that are zero take no space. Only whole \
       groups can be copied in; to change a part of one, mount the store.
 
-      Out of a store: the newest commit is copied; ranges are fetched in parallel and verified. Holes
+      Out of a store: the newest commit is copied; ranges are fetched in parallel and verified. Holes \
       stay holes.
 
-      Interrupted, the copy of one file goes on where it was when the same command is given again,
-      within half an hour for copies into a store.
+      Interrupted, the copy of one file goes on where it was when the same command is given again, \
+      within half an hour for copies into a store, after which mounts of the store remove what was \
+      left.
 
       Examples:
         regionfs cp model.bin s3://bucket/prefix/model.bin -o region=eu-west-1
@@ -29,7 +30,11 @@ struct CopyCommand: ParsableCommand {
         regionfs cp file:///srv/store//db/journal ./journal
         regionfs cp --force weights.bin models:weights.bin
 
-      Exit codes: 0 copied, 1 wrong usage, 2 a local file cannot be read or written, 32 failed.
+      Exit codes:
+        0   copied
+        1   wrong usage
+        2   a local file cannot be read or written
+        32  failed
       """)
 
   @Argument(help: "What to copy.", completion: .file())
@@ -38,7 +43,12 @@ struct CopyCommand: ParsableCommand {
   @Argument(help: "Where to.", completion: .file())
   var target: String
 
-  @Flag(name: [.customShort("r"), .long], help: "Copy a directory with all that is in it.")
+  @Flag(
+    name: [.customShort("r"), .long],
+    help: ArgumentHelp(
+      "Copy a directory with all that is in it.",
+      discussion:
+        "Files, directories and symbolic links, with their modes and times of modification."))
   var recursive = false
 
   @Flag(

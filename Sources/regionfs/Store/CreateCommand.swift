@@ -10,7 +10,7 @@ struct CreateCommand: ParsableCommand {
     commandName: "create",
     abstract: "Make a group in a store without mounting it.",
     discussion: """
-      Makes an empty file, or one of --size bytes that are all zero and take no space, or an empty
+      Makes an empty file, or one of --size bytes that are all zero and take no space, or an empty \
       directory. The chunk size is fixed for the group's life.
 
       Examples:
@@ -18,16 +18,23 @@ struct CreateCommand: ParsableCommand {
         regionfs create s3://bucket/prefix weights.bin --size 40g --chunk-size 4m
         regionfs create models db --directory
 
-      Exit codes: 0 made, 1 wrong usage, 32 the name is taken or the store failed.
+      Exit codes:
+        0   made
+        1   wrong usage
+        32  the name is taken or the store failed
       """)
 
-  @Argument(help: "The store: an address or a name of the configuration.")
+  @Argument(
+    help: "The store: an address or a name of the configuration.", completion: WordCompletion.stores
+  )
   var store: String
 
   @Argument(help: "The name at the top of the store.")
   var name: String
 
-  @Option(name: .long, help: ArgumentHelp("Size of the file, up to 8t.", valueName: "size"))
+  @Option(
+    name: .long,
+    help: ArgumentHelp("Size of the file, all of it a hole, up to 8t.", valueName: "size"))
   var size: String?
 
   @Option(
@@ -35,10 +42,12 @@ struct CreateCommand: ParsableCommand {
     help: ArgumentHelp("Unit of pull: a power of two from 64k to 8m.", valueName: "size"))
   var chunkSize: String?
 
-  @Flag(name: .long, help: "Make a directory.")
+  @Flag(name: .long, help: "Make a directory instead.")
   var directory = false
 
-  @Option(name: .long, help: ArgumentHelp("Permission bits, octal.", valueName: "mode"))
+  @Option(
+    name: .long,
+    help: ArgumentHelp("Permission bits, octal; 644, or 755 for a directory.", valueName: "mode"))
   var mode: String?
 
   @OptionGroup var common: StoreArguments

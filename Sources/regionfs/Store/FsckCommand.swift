@@ -8,10 +8,11 @@ struct FsckCommand: ParsableCommand {
     commandName: "fsck",
     abstract: "Check a store, or some of its groups, and repair what can be repaired.",
     discussion: """
-      Reads name records, roots, checkpoints, pages of names and map, and the header, table and
-      footer of each segment; compares checksums and lengths; checks that the names make a tree and
-      that each extent lies in the payload of an object that is there; lists what nothing refers to.
-      With --data all payload is read and compared too. May run beside mounts.
+      Reads name records, roots, checkpoints, pages of names and map, and the header, table and \
+      footer of each segment; compares checksums and lengths; checks that the names make a tree and \
+      that each extent lies in the payload of an object that is there; lists what nothing refers to. \
+      With --data all payload is read and compared too. Changes nothing unless told to. May run \
+      beside mounts. Orphans and warnings are no errors.
 
       Examples:
         regionfs fsck file:///srv/store
@@ -19,8 +20,12 @@ struct FsckCommand: ParsableCommand {
         regionfs fsck s3://bucket/prefix db --repair
         regionfs fsck models --json | jq '.findings[] | select(.severity == "error")'
 
-      Exit codes, as of fsck(8): 0 no errors, 1 all errors were repaired, 4 errors are left, 8 the
-      store could not be read, 16 wrong usage. Orphans and warnings are no errors.
+      Exit codes, as of fsck(8):
+        0   no errors
+        1   all errors were repaired
+        4   errors are left
+        8   the store could not be read
+        16  wrong usage
       """)
 
   /// Exit codes of fsck(8).
@@ -31,24 +36,42 @@ struct FsckCommand: ParsableCommand {
     static let usage: Int32 = 16
   }
 
-  @Argument(help: "The store: an address or a name of the configuration.")
+  @Argument(
+    help: "The store: an address or a name of the configuration.", completion: WordCompletion.stores
+  )
   var store: String
 
-  @Argument(help: "Groups to check; all if none is named.")
+  @Argument(help: ArgumentHelp("Groups to check; all if none is named.", valueName: "name"))
   var names: [String] = []
 
   @Flag(name: .long, help: "Also read all payload and compare it with its checksums.")
   var data = false
 
-  @Flag(name: .long, help: "Rebuild groups from their segments where that helps.")
+  @Flag(
+    name: .long,
+    help: ArgumentHelp(
+      "Rebuild groups from their segments, and damaged name records, where that helps.",
+      discussion: """
+        Groups whose root, checkpoint or pages are damaged or missing get new ones, made from the \
+        tables of their segments, which are only read. Where segments of later commits are lost the \
+        group stays as it is. A damaged name record is written again where it is the only one and \
+        one group is without a name; meanwhile no mount may make groups. Damaged payload cannot be \
+        repaired.
+        """))
   var repair = false
 
   @Flag(
     name: .long,
-    help: "With --repair: be content with an older commit where segments of later ones are lost.")
+    help: "With --repair: be content with the last commit before a segment that is lost.")
   var allowRollback = false
 
-  @Flag(name: .long, help: "With --repair: also a group that somebody writes, who loses his claim.")
+  @Flag(
+    name: .long,
+    help: ArgumentHelp(
+      "With --repair: also a group that somebody writes, who loses the claim.",
+      discussion: """
+        What that writer has not committed is kept aside in its cache, for regionfs recover.
+        """))
   var takeover = false
 
   @OptionGroup var common: StoreArguments
@@ -62,6 +85,8 @@ struct FsckCommand: ParsableCommand {
   /// What was repaired, or why it was not.
   struct Repair: Codable, Sendable {
     var group: String
+    /// The group that its name record says again.
+    var names: String?
     var commit: UInt64?
     var segments = 0
     var inodes = 0
@@ -158,10 +183,15 @@ struct FsckCommand: ParsableCommand {
     var answer = Answer(store: session.configuration.store.description)
     do throws(RemoteError) {
       let audit = StoreAudit(engine: session.engine)
-      let (entries, findings) = try await audit.names()
-      if let missing = wanted.first(where: { name in !entries.contains { $0.name == name } }),
-        !findings.contains(where: { $0.object.hasSuffix(GroupNames.key(for: missing).text) })
-      {
+      var names = try await audit.names()
+      if repair {
+        for name in names.damaged where wanted.isEmpty || wanted.contains(name) {
+          answer.repairs.append(try await repairName(name, names, session))
+        }
+        if !answer.repairs.isEmpty { names = try await audit.names() }
+      }
+      let known = Set(names.entries.map(\.name)).union(names.damaged)
+      if let missing = wanted.subtracting(known).first {
         throw .store(
           StoreError(
             .notFound, operation: "fsck", object: "\(session.configuration.store)/\(missing)",
@@ -169,7 +199,7 @@ struct FsckCommand: ParsableCommand {
               "no such group; regionfs list \(session.configuration.store) shows what is there"
           ))
       }
-      answer.add(findings, group: nil)
+      answer.add(names.findings, group: nil)
       let progress: @Sendable (FileName, UInt64) -> Void = { name, bytes in
         display.withLock { state in
           state.bytes += bytes
@@ -177,7 +207,7 @@ struct FsckCommand: ParsableCommand {
           state.display.update("regionfs: \(name): \(read) of payload read")
         }
       }
-      for entry in entries where wanted.isEmpty || wanted.contains(entry.name) {
+      for entry in names.entries where wanted.isEmpty || wanted.contains(entry.name) {
         var report = try await report(entry, session, progress)
         if repair, report.isStructureDamaged {
           let outcome = try await rebuild(entry, session)
@@ -186,7 +216,9 @@ struct FsckCommand: ParsableCommand {
         }
         answer.add(report)
       }
-      if wanted.isEmpty { answer.add(try await audit.unnamedGroups(entries), group: nil) }
+      if wanted.isEmpty {
+        answer.add(try await audit.unnamedGroups(names.entries), group: nil)
+      }
       return answer
     } catch {
       throw CommandError(error)
@@ -201,6 +233,20 @@ struct FsckCommand: ParsableCommand {
       entry.record.group, name: entry.name, engine: session.engine, readsData: data
     ) { progress(entry.name, $0) }
     return try await audit.run(kind: entry.record.kind)
+  }
+
+  private func repairName(
+    _ name: FileName, _ names: StoreAudit.Names, _ session: StoreSession
+  ) async throws(RemoteError) -> Repair {
+    var repair = Repair(group: name.description)
+    do throws(NameRepairError) {
+      let record = try await NameRepair(engine: session.engine).run(name, of: names)
+      repair.names = "\(record.group)"
+    } catch {
+      if case .remote(.store(let cause)) = error, cause.kind != .notFound { throw .store(cause) }
+      repair.failure = error.description
+    }
+    return repair
   }
 
   private func rebuild(
@@ -229,6 +275,10 @@ struct FsckCommand: ParsableCommand {
     for repair in answer.repairs {
       if let failure = repair.failure {
         text += HumanText.printable("not repaired: \(repair.group): \(failure)") + "\n"
+        continue
+      }
+      if let group = repair.names {
+        text += HumanText.printable("repaired: \(repair.group): names group \(group) again") + "\n"
         continue
       }
       let commit = repair.commit.map { "commit \($0)" } ?? "its state"

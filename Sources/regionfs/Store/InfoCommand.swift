@@ -8,8 +8,8 @@ struct InfoCommand: ParsableCommand {
     commandName: "info",
     abstract: "Tell everything about one group or one file.",
     discussion: """
-      STORE/NAME is a group as the store has it, STORE//NAME/PATH a file in it; for a store of the
-      configuration STORENAME:NAME/PATH. A PATH on a mount is shown as its daemon sees it, with what
+      STORE/NAME is a group as the store has it, STORE//NAME/PATH a file in it; for a store of the \
+      configuration STORENAME:NAME/PATH. A PATH on a mount is shown as its daemon sees it, with what \
       is not committed yet.
 
       Examples:
@@ -18,7 +18,10 @@ struct InfoCommand: ParsableCommand {
         regionfs info /mnt/regions/model.bin
         regionfs info --json models:model.bin | jq .commit
 
-      Exit codes: 0 success, 1 wrong usage, 32 not found or not readable.
+      Exit codes:
+        0   success
+        1   wrong usage
+        32  not found or not readable
       """)
 
   @Argument(help: "A group, a path in one, or a path on a mount.", completion: .file())

@@ -8,19 +8,24 @@ struct ListCommand: ParsableCommand {
     commandName: "list",
     abstract: "List the groups of a store without mounting it.",
     discussion: """
-      STORE is an address (s3://bucket/prefix, file:///directory) or a name of the configuration.
-      SIZE counts the bytes of all files of a group, holes included.
+      STORE is an address (s3://bucket/prefix, file:///directory) or a name of the configuration. \
+      Shows of each group its size (the bytes of all its files, holes included), the number of files, \
+      the newest commit, the epoch of the claim and who holds it.
 
       Examples:
         regionfs list file:///srv/store
         regionfs list s3://bucket/prefix -o region=eu-west-1
         regionfs list models --json | jq -r '.groups[] | select(.held) | .name'
 
-      Exit codes: 0 success, 1 wrong usage, 32 the store or one of its groups cannot be read.
+      Exit codes:
+        0   success
+        1   wrong usage
+        32  the store or one of its groups cannot be read
       """,
     aliases: ["ls"])
 
-  @Argument(help: "The store.")
+  @Argument(
+    help: "The store.", completion: WordCompletion.stores)
   var store: String
 
   @Flag(name: .long, help: "Only the names, which takes one request for a thousand of them.")

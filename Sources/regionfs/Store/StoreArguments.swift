@@ -10,7 +10,8 @@ struct StoreArguments: ParsableArguments {
     name: .customShort("o", allowingJoined: true), parsing: .unconditionalSingleValue,
     help: ArgumentHelp(
       "Mount options that concern the store: endpoint=, region=, profile=, …",
-      valueName: "options"))
+      valueName: "options"),
+    completion: WordCompletion.options)
   var options: [String] = []
 
   @Flag(name: .long, help: "Print JSON.")

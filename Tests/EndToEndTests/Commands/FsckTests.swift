@@ -152,6 +152,33 @@ extension EndToEnd {
       #expect(try store.regionfs("fsck", store.address, "--data").status == 0)
     }
 
+    /// The key says the name, and one group has none.
+    @Test func aDamagedNameRecordIsWrittenAgain() async throws {
+      let store = try await populated()
+      try store.succeed("create", store.address, "other", "--size", "1M")
+      try await flip(try object(store, "/groups/ef"), store) { _ in 30 }
+      #expect(try store.regionfs("fsck", store.address).status == 4)
+      let repaired = try store.regionfs("fsck", store.address, "--repair")
+      #expect(repaired.status == 1, "\(repaired)")
+      #expect(repaired.output.contains("repaired: f: names group"), "\(repaired)")
+      let clean = try store.regionfs("fsck", store.address, "--data")
+      #expect(clean.status == 0 && clean.output.contains("2 groups"), "\(clean)")
+    }
+
+    @Test func aNameRecordThatMayHaveNamedTwoGroupsIsLeftAlone() async throws {
+      let store = try await populated()
+      try store.succeed("create", store.address, "other", "--size", "1M")
+      for name in ["/groups/ef", "/groups/eother"] {
+        try await flip(try object(store, name), store) { _ in 30 }
+      }
+      let record = try object(store, "/groups/ef")
+      let before = try Files.read(record)
+      let result = try store.regionfs("fsck", store.address, "f", "--repair")
+      #expect(result.status == 4, "\(result)")
+      #expect(result.output.contains("not repaired: f: which group it named"), "\(result)")
+      #expect(try Files.read(record) == before)
+    }
+
     @Test func aGroupThatLacksASegmentIsLeftAlone() async throws {
       let store = try await populated()
       try await flip(try object(store, "/seg/"), store) { $0 - 60 }

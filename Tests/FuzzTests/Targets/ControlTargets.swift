@@ -102,7 +102,7 @@ extension FuzzTarget {
       try serve(server)
       var count = 0
       while let line = try client.readLine(
-        limit: ControlProtocol.replyLimit, until: .now + .seconds(5))
+        limit: ControlProtocol.replyLimit, until: .now + .seconds(60))
       {
         _ = try decoded(line)
         count += 1

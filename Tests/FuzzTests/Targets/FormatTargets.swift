@@ -49,6 +49,9 @@ extension FuzzTarget {
       "group-record", { bytes throws(FormatError) in try GroupRecordCodec.decode(bytes) },
       { try GroupRecordCodec.encode($0) }),
     format(
+      "access-trace", { bytes throws(FormatError) in try AccessTraceCodec.decode(bytes) },
+      { try AccessTraceCodec.encode($0) }, use: ParsedUse.trace),
+    format(
       "state-file-header", { bytes throws(FormatError) in try StateFileCodec.decode(bytes) },
       { StateFileCodec.encode($0) }),
     format(

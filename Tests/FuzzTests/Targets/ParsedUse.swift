@@ -27,6 +27,25 @@ enum ParsedUse {
     }
   }
 
+  /// Merges a trace with a start that reads some of it, and makes pulls of it: no chunk may come twice
+  /// or get lost.
+  @Sendable static func trace(_ trace: AccessTrace) throws(FuzzFinding) {
+    func places(_ trace: AccessTrace) -> [AccessTrace.Place] {
+      trace.entries.flatMap { entry in
+        entry.chunks.map { AccessTrace.Place(file: entry.file, chunk: $0) }
+      }
+    }
+    var start = TraceRecording(geometry: trace.geometry)
+    for (number, place) in places(trace).enumerated() where number % 3 != 0 {
+      start.note(place.file, place.chunk, isStream: false)
+    }
+    let merged = trace.merged(with: start)
+    guard Set(places(merged)) == Set(places(trace)), (try? AccessTraceCodec.encode(merged)) != nil
+    else { throw FuzzFinding("merging changed what is in a trace of \(trace.chunkCount) chunks") }
+    let pulled = merged.byFile.reduce(0) { $0 + $1.ranges.reduce(0) { $0 + $1.count } }
+    guard pulled == trace.chunkCount else { throw FuzzFinding("\(pulled) chunks are pulled") }
+  }
+
   /// Takes a table's changes into the maps of its files; no page may lie in two extents.
   @Sendable static func map(_ table: SegmentTable) throws(FuzzFinding) {
     let geometry = Geometry.standard

@@ -16,6 +16,21 @@ import Testing
     return (0..<region.chunkCount).map { region.evict($0) }
   }
 
+  /// It kept the caches of its files, and they kept it: a simulation's memory grew with each daemon.
+  @Test func whatIsDormantIsNotKeptByItsFiles() throws {
+    weak var remains: DormantFiles?
+    do {
+      let dormant = DormantFiles()
+      let id = Random128(high: 1, low: 2)
+      let cache = try GroupCache(
+        group: id, cacheDirectory: "/cache", disk: SimulatedDisk(), dormant: dormant)
+      dormant.closed(DormantFiles.Name(group: id, file: 2), cache, bytes: 4096)
+      #expect(dormant.bytes == 4096)
+      remains = dormant
+    }
+    #expect(remains == nil)
+  }
+
   @Test func aCleanChunkGoesAndComesBack() async throws {
     let bytes = World.pattern(4 * Self.chunk)
     let id = try await world.group(bytes)

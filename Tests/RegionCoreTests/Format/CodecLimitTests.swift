@@ -1,6 +1,7 @@
-import RegionCore
 import RegionTesting
 import Testing
+
+@testable import RegionCore
 
 /// What is out of range is refused, by writers as by readers (they share their checks).
 @Suite struct CodecLimitTests {
@@ -250,6 +251,33 @@ import Testing
       try record(.names(Array(repeating: .remove(2), count: Limits.recordNameChanges + 1)))
     }
     #expect(throws: FormatError.self) { try record(.names([.remove(2)]), payloadPages: 1) }
+  }
+
+  @Test func accessTraces() throws {
+    let end = Limits.regionSize >> Geometry.standard.chunkShift
+    func encode(_ entries: [AccessTrace.Entry]) throws -> [UInt8] {
+      var trace = AccessTrace(group: .zero, geometry: .standard)
+      trace.entries = entries
+      return try AccessTraceCodec.encode(trace)
+    }
+    func entry(_ chunks: Range<ChunkIndex>, file: FileID = 1, unread: UInt8 = 0)
+      -> AccessTrace.Entry
+    {
+      AccessTrace.Entry(file: file, chunks: chunks, unreadStarts: unread)
+    }
+    _ = try encode([])
+    let most = UInt64(Limits.traceChunks)
+    _ = try encode([entry(0..<1, unread: 1), entry(1..<2), entry(end - 1..<end)])
+    #expect(try encode([entry(0..<most)]).count <= Limits.traceLength)
+    let wrong = [
+      [entry(0..<most), entry(most + 1..<most + 2)], [entry(0..<1, file: 0)],
+      [entry(0..<1, file: Limits.fileID + 1)], [entry(3..<3)], [entry(end..<end + 1)],
+      [entry(0..<1), entry(1..<2)], [entry(0..<4), entry(9..<10), entry(3..<5)],
+      [entry(0..<1, unread: Limits.traceUnreadStarts)],
+    ]
+    for entries in wrong {
+      #expect(throws: FormatError.self, "\(entries)") { try encode(entries) }
+    }
   }
 
   @Test func logRecordsKnowTheirPlace() throws {

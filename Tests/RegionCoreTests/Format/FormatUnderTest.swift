@@ -118,6 +118,12 @@ struct FormatUnderTest: Sendable, CustomTestStringConvertible {
         return try GroupRecordCodec.encode(values.groupRecord())
       }, recode: { try GroupRecordCodec.encode(GroupRecordCodec.decode($0)) }),
     FormatUnderTest(
+      name: "access-trace", what: "access trace",
+      sample: { seed in
+        var values = values(seed)
+        return try AccessTraceCodec.encode(values.accessTrace())
+      }, recode: { try AccessTraceCodec.encode(AccessTraceCodec.decode($0)) }),
+    FormatUnderTest(
       name: "name-list", what: "list of names",
       sample: { seed in
         var values = values(seed)

@@ -1,5 +1,6 @@
-import RegionCore
 import RegionTesting
+
+@testable import RegionCore
 
 /// Random valid values of every format, all from one seed.
 struct RandomValues {
@@ -209,6 +210,22 @@ struct RandomValues {
 
   mutating func groupRecord() -> GroupRecord {
     GroupRecord(group: id(), name: name(), kind: .directory, serial: number(0 ... .max))
+  }
+
+  mutating func accessTrace() -> AccessTrace {
+    var trace = AccessTrace(group: id(), geometry: geometry)
+    let files = (0..<3).map { _ in file() }
+    var next: ChunkIndex = 0
+    for _ in 0..<count(0...6) {
+      next += number(1...1000)
+      let chunks = next..<next + number(1...20)
+      next = chunks.upperBound
+      trace.entries.append(
+        AccessTrace.Entry(
+          file: files[count(0...2)], chunks: chunks, unreadStarts: UInt8(count(0...3))))
+    }
+    trace.entries.shuffle(using: &generator)
+    return trace
   }
 
   mutating func nameList() -> NameList {

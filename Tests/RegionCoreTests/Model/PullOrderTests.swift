@@ -194,8 +194,10 @@ import Testing
   }
 
   @Test func aSmallRegionIsPulledAfterAFewMisses() {
-    #expect(!pulls(verdict(256 << 20, 3)))
-    #expect(pulls(verdict(256 << 20, 4)))
+    for (size, few) in [(64 << 20, 1), (256 << 20, 2), (1 << 30, 4)] as [(UInt64, Int)] {
+      #expect(!pulls(verdict(size, few - 1)))
+      #expect(pulls(verdict(size, few)))
+    }
   }
 
   @Test func aLargeRegionIsPulledOnceItsReadsWaitedAsLongAsTheDownloadTakes() {

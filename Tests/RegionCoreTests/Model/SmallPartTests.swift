@@ -238,35 +238,4 @@ import Testing
     signal.signal()
     await signal.wait(upTo: nil, on: engine)
   }
-
-  @Test func readAheadNeverLeavesTheRegionAndGrowsToItsLimit() {
-    var ahead = ReadAhead(geometry: .standard)
-    #expect(ahead.touched(0, end: 1000).advice == nil)
-    var next: ChunkIndex = 1
-    var asked = Set<ChunkIndex>()
-    var widest = 0
-    while next < 1000 {
-      let (advice, isKnown) = ahead.touched(next, end: 1000)
-      #expect(isKnown)
-      if let advice {
-        #expect(advice.chunks.upperBound <= 1000 && advice.chunks.lowerBound > next)
-        #expect(advice.chunks.contains(advice.mark))
-        #expect(asked.isDisjoint(with: advice.chunks))
-        asked.formUnion(advice.chunks)
-        widest = max(widest, advice.chunks.count)
-        next = advice.mark
-      } else {
-        next += 1
-      }
-    }
-    // 32 MiB and what is missing to a whole transfer.
-    #expect((128..<160).contains(widest))
-    #expect(asked == Set(2..<1000))
-    // Scattered reads start nothing.
-    for chunk in [500, 20, 900, 333] as [ChunkIndex] {
-      var fresh = ReadAhead(geometry: .standard)
-      #expect(fresh.touched(chunk, end: 1000) == (nil, false))
-      #expect(fresh.touched(chunk / 2, end: 1000) == (nil, false))
-    }
-  }
 }

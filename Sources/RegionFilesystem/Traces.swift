@@ -1,0 +1,22 @@
+import RegionCore
+
+/// Recorded traces: kept at quiet moments and at the end.
+extension RegionFilesystem {
+  /// Groups whose traces are written at a time.
+  private static let traceWidth = 16
+
+  /// Keeps the traces of groups whose start is over or pauses; at the end those of all. What the store
+  /// does not take soon is lost, for nobody should wait for it.
+  public func saveTraces(atEnd: Bool) async {
+    guard !engine.settings.isReadOnly else { return }
+    let groups = self.groups.all.filter { !self.groups.isAbandoned($0.id) }
+    _ = await engine.patiently {
+      _ = await mapConcurrently(groups, width: Self.traceWidth) { await $0.saveTrace(atEnd: atEnd) }
+    }
+  }
+
+  /// The loaded group that holds a path under the mount, or that is loaded for it.
+  public func group(at name: FileName) async throws(RegionError) -> Group {
+    try await find(name).group
+  }
+}
