@@ -137,7 +137,7 @@ final class WriteLog {
   /// A sync that comes after much was appended finds most of it on the disk.
   private func startWriteback(_ at: Int) {
     let segment = segments[at]
-    guard segment.end - segment.started >= Self.writebackStep else { return }
+    guard segment.end >= segment.started + Self.writebackStep else { return }
     segment.file.startWriteback(segment.started..<segment.end)
     segments[at].started = segment.end
   }
@@ -219,6 +219,7 @@ final class WriteLog {
     undo = nil
     unsynced.removeAll { $0 === file }
     segments[at].end = UInt64(bytes.count)
+    segments[at].started = 0
   }
 
   func roll() throws(LocalError) {
