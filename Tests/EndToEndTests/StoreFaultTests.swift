@@ -121,8 +121,9 @@ extension EndToEnd {
         try Programs.run("pattern.py", ["write", mounted.mountpoint + "/f"] + pattern)
         try mounted.unmount()
       }
+      // Before the mount, which reads names and roots before anybody asks.
+      try proxy.addRule(rule)
       try store.mounted("elsewhere", options: ["fault_timeout=3s"], through: proxy) { other in
-        try proxy.addRule(rule)
         let result = try ChildProcess.run(["cat", other.mountpoint + "/f"])
         #expect(result.errors.contains("Input/output error"), "\(result)")
         #expect(try fired(proxy).allSatisfy { $0 > 0 })
