@@ -8,7 +8,6 @@ extension RegionFilesystem {
   /// Keeps the traces of groups whose start is over or pauses; at the end those of all. What the store
   /// does not take soon is lost, for nobody should wait for it.
   public func saveTraces(atEnd: Bool) async {
-    guard !engine.settings.isReadOnly else { return }
     let groups = self.groups.all.filter { !self.groups.isAbandoned($0.id) }
     _ = await engine.patiently {
       _ = await mapConcurrently(groups, width: Self.traceWidth) { await $0.saveTrace(atEnd: atEnd) }

@@ -18,8 +18,8 @@ struct BackgroundPull: Sendable {
   var replays = false
   /// Chunks that a trace had pulled, in all; nil before one was replayed.
   var replayed: Int?
-  /// Those of them that nobody has read yet. They are marked, and the kernel gets them when they are
-  /// read, so that the first read of each is seen.
+  /// Chunks that nobody has read yet and whose first read is to be seen: they are marked, and the kernel
+  /// gets them only when they are read, or the start is over.
   var unread = RangeSet<ChunkIndex>()
   /// The next chunk to look at.
   var cursor: ChunkIndex = 0
@@ -195,6 +195,7 @@ extension Region {
           break
         }
       }
+      if let first = batch.first { watch(first..<first + UInt64(batch.count), &state) }
       return batch.isEmpty ? nil : batch
     }
   }

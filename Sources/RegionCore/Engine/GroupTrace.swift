@@ -70,6 +70,16 @@ final class GroupTrace: Sendable {
     isRecording.store(true, ordering: .relaxed)
   }
 
+  /// Whether nothing new is read just now, or nothing more is recorded.
+  var isPaused: Bool {
+    guard isRecording.load(ordering: .relaxed) else { return true }
+    let now = engine.clock.now
+    return state.withLock { state in
+      guard let last = state.lastRead else { return true }
+      return now.since(last) >= Self.quiet
+    }
+  }
+
   /// Chunks recorded so far.
   var recordedChunks: Int { state.withLock { $0.recording.order.count } }
 

@@ -230,7 +230,7 @@ extension Region {
       work.readAheads += foretold.filter { takeForPrefetch($0, as: transfer, &state) }
     }
     // What a trace foretold is on its way, or here.
-    if !state.background.unread.contains(chunk) {
+    if state.background.sweeps || !state.background.unread.contains(chunk) {
       noteMiss(chunk, isSequential: isKnown || !foretold.isEmpty, &state, &work)
     }
     noteRead(chunk, isStream: isStream, &state, &work)

@@ -57,6 +57,24 @@ extension Region {
     }
   }
 
+  /// These chunks are about to be pulled because all of the region is: while a start is recorded, the
+  /// first read of each is to be seen. Not where everything was asked for.
+  func watch(_ range: Range<ChunkIndex>, _ state: inout State) {
+    guard engine.settings.pull == .auto, !trace.isPaused else { return }
+    for chunk in range { chunks.setMark(chunk) }
+    state.background.unread.insert(contentsOf: range)
+  }
+
+  /// The start is over: the kernel may have what is here.
+  func endWatch() {
+    let left = state.withLock { state -> RangeSet<ChunkIndex> in
+      defer { state.background.unread = RangeSet() }
+      return state.background.unread
+    }
+    guard !left.isEmpty, let prefill = engine.prefill.withLock({ $0 }) else { return }
+    tellPrefill(left.ranges.flatMap { $0.filter(chunks.isPresent) }, prefill)
+  }
+
   /// A read of a chunk was seen: it goes into the trace of this start.
   func noteRead(_ chunk: ChunkIndex, isStream: Bool, _ state: inout State, _ work: inout Work) {
     trace.note(file, chunk, isStream: isStream)

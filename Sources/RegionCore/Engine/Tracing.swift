@@ -53,6 +53,9 @@ extension Group {
   /// nothing is read just now. Never fails.
   public func saveTrace(atEnd: Bool) async {
     guard !state.withLock({ $0.isAbandoned }) else { return }
+    if !atEnd, trace.isPaused {
+      for region in state.withLock({ $0.regions.values.map(\.region) }) { region.endWatch() }
+    }
     await trace.save(atEnd: atEnd)
   }
 

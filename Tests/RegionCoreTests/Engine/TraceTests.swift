@@ -280,6 +280,23 @@ import Testing
     await daemon.crash(group)
   }
 
+  /// A hit tells nobody; yet the next start should know what this one read after everything was here.
+  @Test func firstReadsOfWhatAPullOfEverythingBroughtAreRecorded() async throws {
+    let id = try await makeGroup()
+    let group = try await life(1) { $0.pull = .auto }.load(id)
+    try await read(Self.order, of: group)
+    let region = try group.region("f")
+    while region.state.withLock({ $0.background.phase != .done }) {
+      await group.engine.clock.sleep(for: .milliseconds(10))
+    }
+    let later = [30, 100, 220, 70]
+    try await read(later, of: group)
+    try await read(later, of: group)
+    await group.saveTrace(atEnd: true)
+    group.closeRegions()
+    #expect(try await stored(id) == Self.order + later)
+  }
+
   @Test func filesOfATreeComeBeforeTheyAreOpened() async throws {
     let daemon = try life(0)
     let group = try await daemon.create()
