@@ -18,6 +18,12 @@ final class Proxy {
   let bufferLimit: Int
 
   private(set) var connections: [UInt64: Connection] = [:]
+  /// Their numbers, rising.
+  private var order: [UInt64] = []
+  /// The connection whose turn it is: the first that found the shared wire taken in the last round.
+  /// Served in a fixed order, the first ones would have all of a narrow wire.
+  private var turn: UInt64 = 0
+  var firstDenied: UInt64?
   private var nextID: UInt64 = 1
   private let poll: Int32
   private let timer: Int32
@@ -129,6 +135,7 @@ final class Proxy {
       id: nextID, client: client, server: server, bandwidth: connectionBandwidth)
     nextID += 1
     connections[connection.id] = connection
+    order.append(connection.id)
     let events = EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue
     try register(client, connection.id << 1, events)
     try register(server, connection.id << 1 | 1, events)
@@ -137,7 +144,9 @@ final class Proxy {
   /// Closes and forgets a connection.
   func drop(_ connection: Connection, resetting: Bool) {
     connection.close(resetting: resetting)
-    connections[connection.id] = nil
+    if connections.removeValue(forKey: connection.id) != nil {
+      order.removeAll { $0 == connection.id }
+    }
   }
 
   /// Moves what can be moved everywhere; true if something is left to do at once.
@@ -145,12 +154,16 @@ final class Proxy {
     var now = monotonicNow()
     var busy = false
     var next = Nanoseconds.max
-    for connection in connections.values {
+    firstDenied = nil
+    let first = order.firstIndex { $0 >= turn } ?? 0
+    for id in order[first...] + order[..<first] {
+      guard let connection = connections[id] else { continue }
       let state = pump(connection, now: now)
       busy = busy || state.busy
       next = min(next, state.next)
       if state.busy { now = monotonicNow() }
     }
+    if let firstDenied { turn = firstDenied }
     if !busy { arm(next) }
     return busy
   }

@@ -2,7 +2,7 @@ import Glibc
 
 /// How bytes move: from the source into the delay line, and from there to the sink when due.
 extension Proxy {
-  /// Rounds per lane before the others get their turn.
+  /// Rounds per lane before the others get their turn; of a narrow wire each gets one.
   private static let roundsPerTurn = 4
 
   /// Moves both directions of a connection.
@@ -28,13 +28,16 @@ extension Proxy {
 
   /// Reads from the source until it is empty or there is enough in flight; true if more waits.
   private func fill(_ lane: Lane, of connection: Connection, now: Nanoseconds) -> Bool {
-    for _ in 0..<Self.roundsPerTurn {
+    let shared = lane.direction == .up ? wires.up : wires.down
+    for _ in 0..<(shared.bytesPerSecond == nil ? Self.roundsPerTurn : 1) {
       guard lane.readable, !lane.closedForReading, !lane.stalled else { return false }
       guard lane.line.bytes < bufferLimit else { return false }
-      let shared = lane.direction == .up ? wires.up : wires.down
       lane.wireFreeAt = [shared.blockedUntil(now), lane.wire.blockedUntil(now)]
         .compactMap { $0 }.max()
-      if lane.wireFreeAt != nil { return false }
+      if lane.wireFreeAt != nil {
+        if firstDenied == nil { firstDenied = connection.id }
+        return false
+      }
       let quantum = min(1 << 20, shared.quantum, lane.wire.quantum)
       switch readSome(lane, of: connection, quantum: quantum) {
       case .moved: continue

@@ -107,6 +107,19 @@ extension EndToEnd {
       #expect(outcome.seconds >= 0.19)
     }
 
+    /// Served in a fixed order, small answers waited until the large ones before them were through.
+    @Test func aNarrowWireIsSharedByAll() throws {
+      try proxy.control("bandwidth 80M")
+      let large = 8_000_000
+      let downloads = try (0..<6).map { _ in
+        try BackgroundProcess(Programs.command("http_client.py", [proxy.address, "GET:/\(large)"]))
+      }
+      while try counters().bytes_down < 1_000_000 { usleep(5000) }
+      for _ in 0..<6 { #expect(try send("GET:/50000", timeout: 60).differing_bits == 0) }
+      #expect(try counters().bytes_down < 6 * large, "the small ones came last")
+      withExtendedLifetime(downloads) {}
+    }
+
     @Test func statusAnswersInsteadOfTheServer() throws {
       try proxy.addRule("match=PUT /a,action=status,status=503,skip=1,count=1")
       try proxy.addRule("match=GET,action=status,status=429,retry-after=7,count=1")

@@ -44,6 +44,12 @@ def proxy_of(bench, rtt):
     return bench.keep(Proxy(bench.weed.address, *arguments))
 
 
+def cold_mount(bench, name, store, *options, address):
+    """A mount with an empty cache, on a host that knows nothing of earlier ones' reads."""
+    bench.weed.forget_traces(store.removeprefix("s3://bench/"))
+    return bench.keep(Mount(bench.work, name, store, *options, address=address))
+
+
 def download_all(bench, proxy, segments):
     """Seconds of 16 parallel range GETs by curl for all segments, through the proxy."""
     # A signature covers the host's name, so the server signs for the proxy's.
@@ -66,7 +72,7 @@ def cold_read(bench):
         for number in range(bench.rounds + 1):
             proxy = proxy_of(bench, rtt)
             seconds = download_all(bench, proxy, segments)
-            mount = bench.keep(Mount(bench.work, "cold", store, address=proxy.address))
+            mount = cold_mount(bench, "cold", store, address=proxy.address)
             result = bench.mapped("seq", mount.point + "/region")
             mount.unmount()
             mount.forget()
@@ -88,7 +94,7 @@ def background(bench):
     for number in range(bench.rounds + 1):
         for rtt in times if number % 2 else times[::-1]:
             proxy = proxy_of(bench, rtt)
-            mount = bench.keep(Mount(bench.work, "pull", store, "pull=background", address=proxy.address))
+            mount = cold_mount(bench, "pull", store, "pull=background", address=proxy.address)
             before = Usage([mount.pid])
             start = time.monotonic()
             with open(mount.point + "/region", "rb") as file:
@@ -125,8 +131,7 @@ def after_pull(bench):
     memory = tempfile.mkdtemp(prefix="regionfs-bench-", dir="/dev/shm")
     try:
         bench.mapped("fill", memory + "/region", bench.size, 9)
-        mount = bench.keep(
-            Mount(bench.work, "after", store, "pull=background", address=bench.weed.address))
+        mount = cold_mount(bench, "after", store, "pull=background", address=bench.weed.address)
         region = mount.point + "/region"
         with open(region, "rb") as file:
             file.read(1)
@@ -179,13 +184,13 @@ def faults_while_pulling(bench):
         during, late, alone = [], [], []
         for number in range(bench.rounds + 1):
             proxy = proxy_of(bench, rtt)
-            mount = bench.keep(Mount(bench.work, "alone", store, "pull=lazy", address=proxy.address))
+            mount = cold_mount(bench, "alone", store, "pull=lazy", address=proxy.address)
             faults = bench.mapped("faults", mount.point + "/region", 150, 20 + number)["faults"]
             mount.unmount()
             mount.forget()
             if number:
                 alone += [us for _, us in faults if us > 1000]
-            mount = bench.keep(Mount(bench.work, "faults", store, "pull=background", address=proxy.address))
+            mount = cold_mount(bench, "faults", store, "pull=background", address=proxy.address)
             progress = Progress(mount)
             region = mount.point + "/region"
             with open(region, "rb"):
@@ -234,7 +239,7 @@ def few_faults(bench):
             if number:
                 bench.sample(f"download {rtt} ms", seconds)
             for kind in ["MADV_RANDOM", "read-around"]:
-                mount = bench.keep(Mount(bench.work, "small", store, address=proxy.address))
+                mount = cold_mount(bench, "small", store, address=proxy.address)
                 extra = ["readaround"] if kind == "read-around" else []
                 result = bench.mapped("random", mount.point + "/region", 300, 70 + number, *extra)
                 mount.unmount()
@@ -259,7 +264,7 @@ def sparse_faults(bench):
     for rtt in bench.arguments.rtt:
         for number in range(bench.rounds + 1):
             proxy = proxy_of(bench, rtt)
-            mount = bench.keep(Mount(bench.work, "eight", store, address=proxy.address))
+            mount = cold_mount(bench, "eight", store, address=proxy.address)
             result = bench.mapped("random", mount.point + "/region", 300, 90 + number)
             status = mount.status()
             mount.unmount()
@@ -287,6 +292,7 @@ def first_byte(bench):
     for rtt in bench.arguments.rtt:
         for number in range(bench.rounds + 1):
             proxy = proxy_of(bench, rtt)
+            bench.weed.forget_traces("huge/")
             start = time.monotonic()
             mount = bench.keep(Mount(bench.work, "huge", store, "ro", address=proxy.address))
             with open(mount.point + "/region", "rb") as file:

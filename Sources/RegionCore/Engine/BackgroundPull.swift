@@ -49,6 +49,9 @@ extension Region {
   static let backgroundWorkers = TransferWindow.transferLimit
   /// Bytes before and behind a scattered fault that are worth more than others.
   private static let neighbourhood: UInt64 = 1 << 20
+  /// Bytes of a region of which all may be here soon, and what soon is.
+  private static let soonSize: UInt64 = 256 << 20
+  private static let soonSeconds = 1.5
 
   /// A read missed; decides whether the background pull begins, and what it takes next.
   func noteMiss(
@@ -159,6 +162,16 @@ extension Region {
     work.startBackground += more
   }
 
+  /// Whether all of a small region will be here in a moment (or may be, as nothing is known of the
+  /// link). Then its reads are better off waiting for that than one by one before it.
+  var isSoonHere: Bool {
+    let size = currentSize.load(ordering: .relaxed)
+    guard engine.settings.pull == .auto, size <= Self.soonSize else { return false }
+    let rate = engine.bulk.reading.rate
+    let present = UInt64(chunksPresent.load(ordering: .relaxed)) << geometry.chunkShift
+    return rate == 0 || Double(size - min(size, present)) < rate * Self.soonSeconds
+  }
+
   /// Whether a background worker may find something to do.
   var wantsBackground: Bool { state.withLock { !$0.isClosed && hasMore($0) } }
 
@@ -182,7 +195,10 @@ extension Region {
       state.background.order = PullOrder()
       let wished = order.next(limit: Int(limit)) { takeForPrefetch($0, as: transfer, &state) }
       state.background.order = order
-      if !wished.isEmpty { return wished }
+      if !wished.isEmpty {
+        if state.background.sweeps { watch(wished, &state) }
+        return wished
+      }
       guard state.background.sweeps else { return nil }
       var batch: [ChunkIndex] = []
       while true {
@@ -195,7 +211,7 @@ extension Region {
           break
         }
       }
-      if let first = batch.first { watch(first..<first + UInt64(batch.count), &state) }
+      watch(batch, &state)
       return batch.isEmpty ? nil : batch
     }
   }

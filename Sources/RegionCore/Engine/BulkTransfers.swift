@@ -1,14 +1,10 @@
-/// Lets bulk transfers begin, in the order in which they asked: as many and as large ones as may be
-/// while no read waits for the store, and as `TransferWindow` allows while some do. One for each mount:
-/// all its regions share the link to the store.
+/// Lets bulk transfers begin, in the order in which they asked, as many and as large ones as
+/// `TransferWindow` allows. One for each mount: all its regions share the link to the store.
 public final class BulkTransfers: Sendable {
   /// A transfer that may run.
   struct Permit: Sendable {
     /// About how many bytes it should fetch.
     let bytes: UInt64
-    let began: MonotonicTime
-    /// It began while no read waited: the window knows nothing of it.
-    let isFree: Bool
   }
 
   /// How long after a read asked for its bytes others may be expected.
@@ -16,15 +12,19 @@ public final class BulkTransfers: Sendable {
 
   private struct State {
     var window = TransferWindow()
-    /// Transfers that the window knows nothing of.
-    var free = 0
+    /// Reads that wait for the store now.
+    var demands = 0
     /// When a read last asked the store for its bytes, and when the one before it did: one alone, such
     /// as that of a file's header, is no sign of others.
     var lastDemand: MonotonicTime?
     var demandBefore: MonotonicTime?
-    var waiting: [CheckedContinuation<Permit, Never>] = []
+    var waiting: [(isUrgent: Bool, continuation: CheckedContinuation<Permit, Never>)] = []
     /// The first one that still waits.
     var head = 0
+
+    func isPressed(at now: MonotonicTime) -> Bool {
+      demands > 0 || demandBefore.map { now.since($0) < BulkTransfers.quiet } ?? false
+    }
   }
 
   private let state = Lock(State())
@@ -40,42 +40,69 @@ public final class BulkTransfers: Sendable {
     self.mostBytes = max(mostBytes, TransferWindow.transferBytes.lowerBound)
   }
 
-  /// Suspends until a transfer may begin. It must be given back.
-  func permit() async -> Permit {
+  /// Suspends until a transfer may begin. It must be given back. An urgent one does not give way to
+  /// reads.
+  func permit(isUrgent: Bool = false) async -> Permit {
     await withCheckedContinuation { continuation in
       let ready = state.withLock { state in
-        state.waiting.append(continuation)
+        state.waiting.append((isUrgent, continuation))
         return admit(&state)
       }
       for (continuation, permit) in ready { continuation.resume(returning: permit) }
     }
   }
 
-  /// A read asks the store for its bytes: it should not wait behind much else.
-  func noteDemand() {
-    state.withLock { state in
-      state.demandBefore = state.lastDemand
-      state.lastDemand = clock.now
+  /// The transfer found less to fetch than it may: others can have the rest.
+  func narrow(_ permit: Permit, to bytes: UInt64) -> Permit {
+    guard bytes < permit.bytes else { return permit }
+    let ready = state.withLock { state in
+      state.window.narrowed(by: permit.bytes - bytes)
+      return admit(&state)
     }
+    for (continuation, permit) in ready { continuation.resume(returning: permit) }
+    return Permit(bytes: bytes)
   }
 
   /// The transfer is over and brought so many bytes.
   func giveBack(_ permit: Permit, bytes: UInt64) {
     let ready = state.withLock { state in
-      if permit.isFree {
-        state.free -= 1
-      } else {
-        state.window.ended(permit.bytes, bytes: bytes, began: permit.began, at: clock.now)
-      }
+      let now = clock.now
+      state.window.ended(
+        permit.bytes, bytes: bytes, isPressed: state.isPressed(at: now), at: now)
       return admit(&state)
     }
     for (continuation, permit) in ready { continuation.resume(returning: permit) }
   }
 
+  /// A read asks the store for its bytes: it should not wait behind much else. Until `demandEnded`.
+  func demandBegan() {
+    state.withLock { state in
+      state.demands += 1
+      state.demandBefore = state.lastDemand
+      state.lastDemand = clock.now
+    }
+  }
+
+  /// The read has its bytes, or an error.
+  func demandEnded() {
+    let ready = state.withLock { state in
+      state.demands -= 1
+      return admit(&state)
+    }
+    for (continuation, permit) in ready { continuation.resume(returning: permit) }
+  }
+
+  /// How long a request of a read took.
+  func noteDemand(_ duration: Duration) {
+    state.withLock { $0.window.readWaited(duration.secondsValue, at: clock.now) }
+  }
+
   private func admit(_ state: inout State) -> [(CheckedContinuation<Permit, Never>, Permit)] {
     var ready: [(CheckedContinuation<Permit, Never>, Permit)] = []
-    while state.head < state.waiting.count, let permit = next(&state) {
-      ready.append((state.waiting[state.head], permit))
+    while state.head < state.waiting.count,
+      let permit = next(isUrgent: state.waiting[state.head].isUrgent, &state)
+    {
+      ready.append((state.waiting[state.head].continuation, permit))
       state.head += 1
     }
     if state.head == state.waiting.count {
@@ -86,20 +113,16 @@ public final class BulkTransfers: Sendable {
   }
 
   /// The next transfer, if one may begin.
-  private func next(_ state: inout State) -> Permit? {
+  private func next(isUrgent: Bool, _ state: inout State) -> Permit? {
     let now = clock.now
+    let isPressed = !isUrgent && state.isPressed(at: now)
     // Whether a store that is down is back, one transfer finds out.
-    if !health.isDown, state.demandBefore.map({ now.since($0) >= Self.quiet }) ?? true {
-      guard state.free + state.window.transfers < TransferWindow.transferLimit else { return nil }
-      state.free += 1
-      let size = min(TransferWindow.transferBytes.upperBound, mostBytes)
-      return Permit(bytes: size, began: now, isFree: true)
-    }
-    // The free ones end first: the window has to see the link by itself.
-    guard state.free == 0, state.window.isOpen else { return nil }
-    let size = min(state.window.transferSize, mostBytes)
+    let isOpen =
+      health.isDown ? state.window.transfers == 0 : state.window.isOpen(isPressed: isPressed)
+    guard isOpen else { return nil }
+    let size = min(state.window.transferSize(isPressed: isPressed), mostBytes)
     state.window.began(size, at: now)
-    return Permit(bytes: size, began: now, isFree: false)
+    return Permit(bytes: size)
   }
 
   /// How many wait for a permit.
@@ -109,10 +132,12 @@ public final class BulkTransfers: Sendable {
   /// bytes a second.
   public var reading: (limit: UInt64, underWay: UInt64, transfers: Int, size: UInt64, rate: Double)
   {
-    state.withLock {
-      let window = $0.window
+    state.withLock { state in
+      let isPressed = state.isPressed(at: clock.now)
+      let window = state.window
       return (
-        window.limit, window.underWay, window.transfers, window.transferSize, window.rate
+        window.limit(isPressed: isPressed), window.underWay, window.transfers,
+        window.transferSize(isPressed: isPressed), window.rate
       )
     }
   }

@@ -19,14 +19,17 @@ final class Puller: Sendable {
   /// Begins to pull chunks that the region counts as being pulled.
   func start(_ region: Region, _ chunks: [ChunkIndex], priority: TransferPriority) {
     guard !chunks.isEmpty else { return }
-    if priority == .demand { engine.bulk.noteDemand() }
     // Who waits should not wait for neighbours; read-ahead is cheaper in large pieces.
     let most = engine.settings.bulkLimit >> region.geometry.chunkShift
     let limit =
       priority == .demand
       ? 1 : max(1, min(ReadAhead.transferLength(region.geometry), Int(clamping: most)))
     for batch in Self.batches(of: chunks.sorted(), limit: limit) {
-      engine.executor.spawn { _ = await self.pull(region, batch, priority: priority) }
+      if priority == .demand { engine.bulk.demandBegan() }
+      engine.executor.spawn {
+        _ = await self.pull(region, batch, priority: priority)
+        if priority == .demand { self.engine.bulk.demandEnded() }
+      }
     }
   }
 
@@ -35,11 +38,13 @@ final class Puller: Sendable {
     engine.executor.spawn {
       var failed = false
       while !failed, region.wantsBackground {
-        let permit = await self.engine.bulk.permit()
+        var permit = await self.engine.bulk.permit(isUrgent: region.isSoonHere)
         guard let batch = region.nextBackgroundBatch(bytes: permit.bytes) else {
           self.engine.bulk.giveBack(permit, bytes: 0)
           break
         }
+        let wanted = UInt64(batch.count) << region.geometry.chunkShift
+        permit = self.engine.bulk.narrow(permit, to: wanted)
         let bytes = await self.pull(region, batch, priority: .background)
         self.engine.bulk.giveBack(permit, bytes: bytes ?? 0)
         if let bytes { region.noteBackground(batch, bytes: bytes) } else { failed = true }
@@ -114,6 +119,7 @@ final class Puller: Sendable {
 
   private func note(_ duration: Duration, of plan: FetchPlan, _ priority: TransferPriority) {
     guard !plan.fetches.isEmpty else { return }
+    if priority == .demand { engine.bulk.noteDemand(duration) }
     engine.pace.withLock { pace in
       switch priority {
       case .demand: pace.noteDemand(duration)

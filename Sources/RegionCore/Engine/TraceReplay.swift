@@ -59,10 +59,12 @@ extension Region {
 
   /// These chunks are about to be pulled because all of the region is: while a start is recorded, the
   /// first read of each is to be seen. Not where everything was asked for.
-  func watch(_ range: Range<ChunkIndex>, _ state: inout State) {
+  func watch(_ batch: [ChunkIndex], _ state: inout State) {
     guard engine.settings.pull == .auto, !trace.isPaused else { return }
-    for chunk in range { chunks.setMark(chunk) }
-    state.background.unread.insert(contentsOf: range)
+    for chunk in batch {
+      chunks.setMark(chunk)
+      state.background.unread.insert(contentsOf: chunk..<chunk + 1)
+    }
   }
 
   /// The start is over: the kernel may have what is here.

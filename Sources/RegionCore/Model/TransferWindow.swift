@@ -1,68 +1,87 @@
 /// How many bytes of bulk transfers are under way at a time, and in which pieces. Pure: it learns from
-/// when transfers began and ended.
+/// when transfers began and ended, and from how long reads waited for the store meanwhile.
 ///
-/// What is under way beyond rate × latency only waits in queues, and a demand waits behind it; what is
-/// missing to that leaves the link idle. The latency is that of a small transfer alone; transfers
-/// that share a link say nothing about it. Where connections have a limit of their own the product is
-/// not enough, so the window goes down to it only for as long as the rate stays.
+/// What is under way beyond rate × latency only waits in queues, and a read waits behind it; what is
+/// missing to that leaves the link idle. The window is the least of three:
 ///
-/// | phase   | window                                       | ends                              |
-/// |---------|----------------------------------------------|-----------------------------------|
-/// | probe   | one small transfer                           | with it: startup, later steady    |
-/// | startup | doubles each round                           | without a quarter more rate: steady |
-/// | steady  | good round: goes down to rate × latency; bad round: up by 0.3, and stays for 8 rounds; each 16th: up by a quarter | that brought more rate: startup; latency is old: probe |
+/// | part    | bytes                                                  | changes                                    |
+/// |---------|--------------------------------------------------------|--------------------------------------------|
+/// | start   | 4 MiB                                                  | twice as many after each round (RFC 5681)  |
+/// | calm    | what the link brings in 0.35 s: a read that comes waits no longer | with the rate |
+/// | pressed | while reads wait: a sixteenth of calm, then by their waits (as RFC 6817) | a wait of more than 1.3 latencies: × 0.8; one below 1.15: × 1.15, and × 2 before the first long one |
 ///
-/// A round is as many transfers as fit the window, after the startup twice as many. It is good with
-/// 0.88 of the best rate of the last 16.
+/// A round is as many bytes as the window has. The latency is the shortest wait of a read in the last
+/// minute or two; that is why the pressed part begins small. Where connections have a limit of their
+/// own, reads do not wait behind others, and the window goes up to all that there is.
 struct TransferWindow: Sendable {
-  enum Phase: Sendable, Equatable { case probe, startup, steady }
-
   /// The smallest and largest transfer, in bytes.
   static let transferBytes: ClosedRange<UInt64> = 256 << 10...4 << 20
   /// Transfers under way at a time: their buffers take 64 MiB at most.
   static let transferLimit = 16
-  /// A transfer on a fast link takes at least this many seconds: requests cost processor time.
-  private static let leastService = 0.006
-  private static let latencyLife = Duration.seconds(10)
+  private static let mostBytes = transferBytes.upperBound * UInt64(transferLimit)
+  private static let startBytes: UInt64 = 4 << 20
+  private static let leastPressedBytes: UInt64 = 512 << 10
+  /// Before the first round, when nothing is known of the link.
+  private static let firstPressedBytes: UInt64 = 2 << 20
+  /// Seconds that a read may wait behind what began while none waited.
+  private static let calmSeconds = 0.35
+  /// Seconds of waiting behind others that never count as too many: the store's own times vary.
+  private static let tolerance = 0.004
   private static let roundsKept = 16
-  private static let trialInterval = 16
+  private static let latencyLife = Duration.seconds(60)
 
-  private(set) var phase = Phase.probe
-  /// Bytes that may be under way.
-  private(set) var limit: UInt64 = 2 << 20
-  /// Bytes that are.
+  /// Bytes that are under way, and in how many transfers.
   private(set) var underWay: UInt64 = 0
   private(set) var transfers = 0
 
+  private var start = Self.startBytes
+  private var pressed: UInt64?
+  /// No read waited long yet.
+  private var isStarting = true
+  /// When the pressed window last changed: what is under way by then is not its doing.
+  private var pressedSince: MonotonicTime?
   /// Bytes a second of the last rounds.
   private var rates: [Double] = []
-  /// Seconds that a small transfer takes alone, and since when that is known.
-  private(set) var latency: Double?
-  private var latencySince: MonotonicTime?
+  /// The shortest wait of this minute and of the one before, in seconds.
+  private var shortest: (now: Double?, before: Double?) = (nil, nil)
+  private var minuteBegan: MonotonicTime?
   private var roundBegan: MonotonicTime?
   private var roundBytes: UInt64 = 0
-  private var roundTransfers = 0
-  /// Rounds until the window may go down again, and until a larger one is tried.
-  private var hold = 0
-  private var untilTrial = Self.trialInterval
-  private var isTrial = false
 
   /// Bytes a second at best, lately; 0 before the first round.
   var rate: Double { rates.max() ?? 0 }
 
+  /// Seconds that a read waits for the store where nothing else is under way; nil before the first.
+  var latency: Double? {
+    [shortest.now, shortest.before].compactMap(\.self).min()
+  }
+
+  /// Bytes that may be under way, while reads wait or not.
+  func limit(isPressed: Bool) -> UInt64 {
+    min(start, isPressed ? pressed ?? firstPressed : calm, Self.mostBytes)
+  }
+
+  private var calm: UInt64 {
+    max(Self.startBytes, Self.whole(rate * (Self.calmSeconds + (latency ?? 0))))
+  }
+
+  private var firstPressed: UInt64 {
+    rate > 0 ? max(Self.leastPressedBytes, min(start, calm) / 16) : Self.firstPressedBytes
+  }
+
   /// Bytes of the next transfer, where chunks lie together: a power of two.
-  var transferSize: UInt64 {
+  func transferSize(isPressed: Bool) -> UInt64 {
+    let wanted = limit(isPressed: isPressed) / 4
     var size = Self.transferBytes.lowerBound
-    guard phase != .probe else { return size }
-    let wanted = max(Double(limit) / 8, rate * Self.leastService)
-    while size < Self.transferBytes.upperBound, Double(size * 2) <= wanted { size *= 2 }
+    while size < Self.transferBytes.upperBound, size * 2 <= wanted { size *= 2 }
     return size
   }
 
   /// Whether another transfer may begin.
-  var isOpen: Bool {
+  func isOpen(isPressed: Bool) -> Bool {
     if transfers == 0 { return true }
-    return phase != .probe && transfers < Self.transferLimit && underWay + transferSize <= limit
+    return transfers < Self.transferLimit
+      && underWay + transferSize(isPressed: isPressed) <= limit(isPressed: isPressed)
   }
 
   /// A transfer of about so many bytes begins.
@@ -72,80 +91,62 @@ struct TransferWindow: Sendable {
     transfers += 1
   }
 
+  /// A transfer that began will bring fewer bytes than it was to.
+  mutating func narrowed(by bytes: UInt64) {
+    precondition(transfers > 0 && underWay >= bytes, "more than is under way")
+    underWay -= bytes
+  }
+
   /// A transfer of `planned` bytes ended: it brought `bytes` (0: nothing, and says nothing).
-  mutating func ended(
-    _ planned: UInt64, bytes: UInt64, began: MonotonicTime, at now: MonotonicTime
-  ) {
+  mutating func ended(_ planned: UInt64, bytes: UInt64, isPressed: Bool, at now: MonotonicTime) {
     precondition(transfers > 0 && underWay >= planned, "a transfer ended twice")
     underWay -= planned
     transfers -= 1
-    guard bytes > 0 else { return }
     roundBytes += bytes
-    roundTransfers += 1
-    if phase == .probe {
-      // Those that were under way before drain first.
-      guard transfers == 0 else { return }
-      if planned == Self.transferBytes.lowerBound, began >= (roundBegan ?? began) {
-        endProbe(now.since(began).secondsValue, at: now)
-      }
-      return beginRound(at: now)
-    }
-    let perWindow = max(2, Int(limit / transferSize))
-    if roundTransfers >= (phase == .startup ? perWindow : 2 * perWindow) { endRound(at: now) }
+    if roundBytes >= limit(isPressed: isPressed) { endRound(at: now) }
   }
 
   private mutating func beginRound(at now: MonotonicTime) {
     roundBegan = now
-    (roundBytes, roundTransfers) = (0, 0)
-  }
-
-  private mutating func endProbe(_ seconds: Double, at now: MonotonicTime) {
-    latency = seconds
-    latencySince = now
-    phase = rates.isEmpty ? .startup : .steady
+    roundBytes = 0
   }
 
   private mutating func endRound(at now: MonotonicTime) {
     defer { beginRound(at: now) }
     guard let roundBegan, now > roundBegan else { return }
-    let sample = Double(roundBytes) / now.since(roundBegan).secondsValue
-    let best = rate
-    rates.append(sample)
+    rates.append(Double(roundBytes) / now.since(roundBegan).secondsValue)
     if rates.count > Self.roundsKept { rates.removeFirst() }
-    if phase == .startup {
-      if sample > 1.25 * best { limit = clamped(Double(limit) * 2) } else { phase = .steady }
-      return
-    }
-    settle(sample, best)
-    if let latencySince, now.since(latencySince) > Self.latencyLife { phase = .probe }
+    start = min(start * 2, Self.mostBytes)
   }
 
-  private mutating func settle(_ sample: Double, _ best: Double) {
-    let current = Double(limit)
-    if isTrial, sample > 1.08 * best {
-      (phase, isTrial, hold) = (.startup, false, 0)
-      return limit = clamped(current * 2)
+  /// A read waited so many seconds for the store, beside what was under way.
+  mutating func readWaited(_ seconds: Double, at now: MonotonicTime) {
+    if now.since(minuteBegan ?? now) >= Self.latencyLife {
+      shortest = (nil, shortest.now)
+      minuteBegan = now
     }
-    isTrial = false
-    untilTrial -= 1
-    if untilTrial == 0 {
-      (isTrial, untilTrial) = (true, Self.trialInterval)
-      return limit = clamped(current * 1.25)
-    }
-    if sample < 0.88 * best, hold == 0 {
-      hold = 8
-      limit = clamped(current * 1.3)
-    } else if hold > 0 {
-      hold -= 1
-    } else {
-      let enough = rate * (latency ?? 0) * 1.1 + Double(transferSize)
-      limit = clamped(max(enough, current * 0.85))
+    minuteBegan = minuteBegan ?? now
+    shortest.now = min(shortest.now ?? seconds, seconds)
+    guard let latency, transfers > 0 else { return }
+    guard let pressed else { return setPressed(firstPressed, at: now) }
+    // What a change does is seen by reads that began after it.
+    guard now.since(pressedSince ?? now).secondsValue >= seconds else { return }
+    if isLong(seconds, latency) {
+      isStarting = false
+      setPressed(max(pressed / 5 * 4, Self.whole(rate * latency / 2)), at: now)
+    } else if seconds < 1.15 * latency || seconds < latency + Self.tolerance / 2 {
+      setPressed(isStarting ? pressed * 2 : pressed + pressed / 7, at: now)
     }
   }
 
-  private func clamped(_ wanted: Double) -> UInt64 {
-    let least = max(Double(Self.transferBytes.lowerBound * 2), 3 * rate * Self.leastService)
-    let most = Double(Self.transferBytes.upperBound * UInt64(Self.transferLimit))
-    return UInt64(min(max(wanted, least), most))
+  private func isLong(_ seconds: Double, _ latency: Double) -> Bool {
+    seconds > 1.3 * latency && seconds > latency + Self.tolerance
   }
+
+  private mutating func setPressed(_ bytes: UInt64, at now: MonotonicTime) {
+    pressed = min(max(bytes, Self.leastPressedBytes), Self.mostBytes)
+    pressedSince = now
+  }
+
+  private static func whole(_ bytes: Double) -> UInt64 { UInt64(min(max(bytes, 0), 1e15)) }
 }

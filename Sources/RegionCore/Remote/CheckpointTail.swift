@@ -41,7 +41,10 @@ extension GroupObjects {
 
   /// Keeps copies of the pages of the map that came with the index.
   func keepPages(_ pages: [CheckpointIndex.MapPageEntry], in tail: CheckpointTail) {
-    for page in pages.map(\.page) {
+    var last: CheckpointIndex.PageReference?
+    // Neighbours may be one page of the store, and then each is not written again.
+    for page in pages.map(\.page) where page != last {
+      last = page
       let key = mapKey(page.object)
       let range = page.offset..<page.offset + UInt64(page.length)
       guard let bytes = tail.piece(key, range, page.checksum) else { continue }

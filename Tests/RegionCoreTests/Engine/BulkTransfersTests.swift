@@ -3,32 +3,105 @@ import Testing
 
 @testable import RegionCore
 
-/// Bulk transfers are large and many until a read waits for the store.
+/// Bulk transfers begin small and few, are soon many and large, and give way to reads.
 @Suite struct BulkTransfersTests {
-  @Test func whileNobodyWaitsTransfersAreManyAndLarge() async {
-    let bulk = BulkTransfers(clock: ManualClock(), health: StoreHealth(), mostBytes: .max)
-    for _ in 0..<TransferWindow.transferLimit {
+  private static let rate = 125e6
+
+  /// A link of a gigabit is full for a second.
+  private func busy(_ bulk: BulkTransfers, _ clock: ManualClock) async {
+    var bytes = 0.0
+    var before = await bulk.permit()
+    while bytes < Self.rate {
       let permit = await bulk.permit()
-      #expect(permit.isFree && permit.bytes == TransferWindow.transferBytes.upperBound)
+      clock.advance(by: .seconds(Double(before.bytes) / Self.rate))
+      bytes += Double(before.bytes)
+      bulk.giveBack(before, bytes: before.bytes)
+      before = permit
     }
-    #expect(bulk.reading.transfers == 0)
+    bulk.giveBack(before, bytes: 0)
+  }
+
+  /// Takes all that may begin now.
+  private func fill(_ bulk: BulkTransfers) async -> [BulkTransfers.Permit] {
+    var permits: [BulkTransfers.Permit] = []
+    while bulk.reading.underWay + bulk.reading.size <= bulk.reading.limit {
+      permits.append(await bulk.permit())
+    }
+    return permits
+  }
+
+  @Test func whileNobodyWaitsTheLinkIsFullForAMoment() async {
+    let clock = ManualClock()
+    let bulk = BulkTransfers(clock: clock, health: StoreHealth(), mostBytes: .max)
+    #expect(await fill(bulk).map(\.bytes) == [UInt64](repeating: 1 << 20, count: 4))
+    let later = BulkTransfers(clock: clock, health: StoreHealth(), mostBytes: .max)
+    await busy(later, clock)
+    let seconds = await fill(later).map { Double($0.bytes) / Self.rate }.reduce(0, +)
+    #expect((0.25...0.35).contains(seconds))
+  }
+
+  /// Scattered chunks are small transfers: there are more of them at a time.
+  @Test func whatATransferDoesNotNeedOthersGet() async {
+    let bulk = BulkTransfers(clock: ManualClock(), health: StoreHealth(), mostBytes: .max)
+    var permits: [BulkTransfers.Permit] = []
+    for _ in 0..<TransferWindow.transferLimit {
+      permits.append(bulk.narrow(await bulk.permit(), to: 64 << 10))
+    }
+    #expect(bulk.reading.underWay == 1 << 20)
+    for permit in permits { bulk.giveBack(permit, bytes: permit.bytes) }
+    #expect(bulk.reading.underWay == 0)
+  }
+
+  /// A read that waited for more than a second once no longer counted, and the link was filled again
+  /// before it.
+  @Test func aReadThatWaitsLongIsStillWaitedFor() async {
+    let clock = ManualClock()
+    let bulk = BulkTransfers(clock: clock, health: StoreHealth(), mostBytes: .max)
+    await busy(bulk, clock)
+    let calm = bulk.reading.limit
+    let permit = await bulk.permit()
+    bulk.demandBegan()
+    bulk.noteDemand(.milliseconds(30))
+    bulk.noteDemand(.milliseconds(300))
+    bulk.giveBack(permit, bytes: permit.bytes)
+    clock.advance(by: .seconds(5))
+    #expect(bulk.reading.limit < calm / 3)
+    bulk.demandEnded()
+    #expect(bulk.reading.limit >= calm, "one read alone is no sign of others")
   }
 
   @Test func readsMakeThemGiveWayForASecond() async {
     let clock = ManualClock()
     let bulk = BulkTransfers(clock: clock, health: StoreHealth(), mostBytes: .max)
-    bulk.noteDemand()
-    let first = await bulk.permit()
-    #expect(first.isFree, "one read alone says nothing")
-    bulk.noteDemand()
+    await busy(bulk, clock)
+    let calm = bulk.reading.limit
+    let permit = await bulk.permit()
+    for milliseconds in [30, 300] {
+      bulk.demandBegan()
+      bulk.noteDemand(.milliseconds(milliseconds))
+      bulk.demandEnded()
+    }
+    bulk.giveBack(permit, bytes: permit.bytes)
+    #expect(bulk.reading.limit < calm / 3)
+    clock.advance(by: .seconds(1))
+    #expect(bulk.reading.limit >= calm)
+  }
+
+  /// What may not begin waits, and begins when the read has its bytes.
+  @Test func theEndOfAReadLetsOthersBegin() async {
+    let clock = ManualClock()
+    let bulk = BulkTransfers(clock: clock, health: StoreHealth(), mostBytes: .max)
+    await busy(bulk, clock)
+    let permit = await bulk.permit()
+    bulk.demandBegan()
+    bulk.noteDemand(.milliseconds(30))
+    bulk.noteDemand(.milliseconds(300))
+    var permits = await fill(bulk)
     let waiting = Task { await bulk.permit() }
     while bulk.waitingCount == 0 { await Task.yield() }
-    // What was under way ends first.
-    bulk.giveBack(first, bytes: first.bytes)
-    let small = await waiting.value
-    #expect(!small.isFree && small.bytes == TransferWindow.transferBytes.lowerBound)
-    bulk.giveBack(small, bytes: small.bytes)
-    clock.advance(by: .seconds(1))
-    #expect(await bulk.permit().isFree)
+    bulk.demandEnded()
+    permits.append(await waiting.value)
+    for permit in permits + [permit] { bulk.giveBack(permit, bytes: permit.bytes) }
+    #expect(bulk.reading.underWay == 0)
   }
 }

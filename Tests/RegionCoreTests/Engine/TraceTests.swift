@@ -104,7 +104,9 @@ import Testing
     daemon.faults.add(.init(.blackhole, on: [.get], keyContains: "/seg/"))
     let region = try group.region("f")
     group.replayTrace(opening: region)
-    while daemon.faults.parked < TransferWindow.transferLimit { await Task.yield() }
+    for _ in 0..<3000 where daemon.faults.parked < TransferWindow.transferLimit {
+      await group.engine.clock.sleep(for: .milliseconds(10))
+    }
     let pulling = region.state.withLock { state in
       order.filter { state.machine.isPulling(UInt64($0)) }
     }

@@ -2,7 +2,8 @@ import Testing
 
 @testable import RegionCore
 
-/// `TransferWindow` on a simulated link that all transfers share evenly.
+/// `TransferWindow` on a simulated link that all transfers share evenly, with and without a reader that
+/// asks for one chunk after the other.
 @Suite struct TransferWindowTests {
   private struct Link {
     /// Bytes a second in all, and of one connection.
@@ -16,29 +17,37 @@ import Testing
     let planned: UInt64
     let began: Double
     var left: Double
+    var isRead = false
   }
 
   private struct Outcome {
-    var window: TransferWindow
-    /// Bytes a second in the second half.
-    var rate: Double
-    var mostUnderWay: UInt64
-    var mostTransfers: Int
+    var window = TransferWindow()
+    /// Bytes a second of bulk transfers in the second half.
+    var rate = 0.0
+    /// Of the second half.
+    var mostUnderWay: UInt64 = 0
+    var mostTransfers = 0
+    /// Seconds that each read waited, from the first on.
+    var waits: [Double] = []
   }
 
   private static func time(_ seconds: Double) -> MonotonicTime {
     MonotonicTime(nanoseconds: UInt64(seconds * 1e9))
   }
 
-  /// Steps of a fifth of a millisecond.
-  private func run(_ link: Link, seconds: Double) -> Outcome {
-    var outcome = Outcome(window: TransferWindow(), rate: 0, mostUnderWay: 0, mostTransfers: 0)
+  /// Steps of a fifth of a millisecond. Reads of 256 KiB, one after the other, begin at `readsFrom`.
+  private func run(_ link: Link, seconds: Double, readsFrom: Double = .infinity) -> Outcome {
+    var outcome = Outcome()
     var running: [Running] = []
     var now = 0.0
     var late = 0.0
     while now < seconds {
-      while outcome.window.isOpen {
-        let size = outcome.window.transferSize
+      let isPressed = now >= readsFrom
+      if isPressed, !running.contains(where: \.isRead) {
+        running.append(Running(planned: 256 << 10, began: now, left: 262_144, isRead: true))
+      }
+      while outcome.window.isOpen(isPressed: isPressed) {
+        let size = outcome.window.transferSize(isPressed: isPressed)
         outcome.window.began(size, at: Self.time(now))
         running.append(Running(planned: size, began: now, left: Double(size)))
       }
@@ -54,9 +63,14 @@ import Testing
       now += 0.0002
       for index in running.indices.reversed() where running[index].left <= 0 {
         let over = running.remove(at: index)
-        outcome.window.ended(
-          over.planned, bytes: over.planned, began: Self.time(over.began), at: Self.time(now))
-        if now > seconds / 2 { late += Double(over.planned) }
+        if over.isRead {
+          outcome.waits.append(now - over.began)
+          outcome.window.readWaited(now - over.began, at: Self.time(now))
+        } else {
+          outcome.window.ended(
+            over.planned, bytes: over.planned, isPressed: isPressed, at: Self.time(now))
+          if now > seconds / 2 { late += Double(over.planned) }
+        }
       }
     }
     outcome.rate = late / (seconds / 2)
@@ -69,47 +83,58 @@ import Testing
     #expect(outcome.rate > 0.7 * rate)
   }
 
-  /// What is under way at 100 Mbit/s takes a fraction of the second that 16 transfers of 4 MiB did.
-  @Test func doesNotFloodASlowLink() {
-    let outcome = run(Link(rate: 12.5e6, latency: 0.025), seconds: 20)
-    #expect(outcome.mostUnderWay < 8 << 20)
+  /// A read that comes while nobody waited meets a fraction of a second of bulk, not 64 MiB.
+  @Test(arguments: [12.5e6, 125e6])
+  func theFirstReadDoesNotWaitLong(rate: Double) {
+    let outcome = run(Link(rate: rate, latency: 0.025), seconds: 6, readsFrom: 3)
+    #expect(outcome.waits[0] < 0.5)
+  }
+
+  /// Once reads come, they wait little longer than alone, and most of the link is still used.
+  @Test(arguments: [12.5e6, 125e6, 400e6], [0.005, 0.025, 0.06])
+  func readsWaitLittleBesideBulk(rate: Double, latency: Double) {
+    let link = Link(rate: rate, latency: latency)
+    let outcome = run(link, seconds: 20, readsFrom: 0.001)
+    let alone = latency + 262_144 / rate
+    let late = outcome.waits.suffix(outcome.waits.count / 2).sorted()
+    #expect(late[late.count / 2] < 2 * alone + 0.02)
+    #expect(outcome.rate + 262_144 / late[late.count / 2] > 0.5 * rate)
   }
 
   @Test func opensEnoughConnectionsWhereEachIsSlow() {
-    let outcome = run(Link(rate: 1250e6, connectionRate: 80e6, latency: 0.025), seconds: 6)
-    #expect(outcome.mostTransfers >= 12)
-    #expect(outcome.rate > 0.6 * 16 * 80e6)
+    let link = Link(rate: 1250e6, connectionRate: 80e6, latency: 0.025)
+    for readsFrom in [Double.infinity, 0.001] {
+      let outcome = run(link, seconds: 6, readsFrom: readsFrom)
+      #expect(outcome.mostTransfers >= 12)
+      #expect(outcome.rate > 0.6 * 16 * 80e6)
+    }
   }
 
   @Test func staysWithinItsLimits() {
     for rate in [1e5, 1e7, 1e9, 1e11] {
-      let outcome = run(Link(rate: rate, latency: 0.2), seconds: 4)
-      #expect(outcome.mostTransfers <= TransferWindow.transferLimit)
-      #expect(outcome.window.limit <= 64 << 20)
-      #expect(TransferWindow.transferBytes.contains(outcome.window.transferSize))
+      for readsFrom in [Double.infinity, 0.5] {
+        let outcome = run(Link(rate: rate, latency: 0.2), seconds: 4, readsFrom: readsFrom)
+        #expect(outcome.mostTransfers <= TransferWindow.transferLimit)
+        for isPressed in [false, true] {
+          #expect(outcome.window.limit(isPressed: isPressed) <= 64 << 20)
+          let size = outcome.window.transferSize(isPressed: isPressed)
+          #expect(TransferWindow.transferBytes.contains(size))
+        }
+      }
     }
   }
 
   /// Failures say nothing about the link, and everything that began can end.
   @Test func failuresChangeNothing() {
     var window = TransferWindow()
-    let before = window.limit
+    let before = window.limit(isPressed: false)
     for round in 0..<100 {
       let now = Self.time(Double(round))
-      window.began(window.transferSize, at: now)
-      window.ended(window.transferSize, bytes: 0, began: now, at: now)
+      let size = window.transferSize(isPressed: false)
+      window.began(size, at: now)
+      window.ended(size, bytes: 0, isPressed: false, at: now)
     }
-    #expect(window.limit == before && window.rate == 0 && window.underWay == 0 && window.isOpen)
-  }
-
-  /// The first transfer is a small one, alone: it measures the latency.
-  @Test func beginsWithOneSmallTransfer() {
-    var window = TransferWindow()
-    #expect(window.isOpen && window.transferSize == 256 << 10)
-    window.began(window.transferSize, at: Self.time(0))
-    #expect(!window.isOpen)
-    window.ended(256 << 10, bytes: 256 << 10, began: Self.time(0), at: Self.time(0.03))
-    #expect(window.isOpen && window.phase == .startup)
-    #expect(abs((window.latency ?? 0) - 0.03) < 1e-6)
+    #expect(window.limit(isPressed: false) == before && window.rate == 0)
+    #expect(window.underWay == 0 && window.isOpen(isPressed: true))
   }
 }
