@@ -17,14 +17,11 @@ extension Region {
   private func presentBytes(_ range: Range<UInt64>) -> [UInt8]? {
     let buffer = IOBuffer(capacity: range.count)
     let memory = unsafe buffer.memory.prefixBytes(range.count)
-    switch unsafe readPresent(range.lowerBound, into: memory) {
-    case .bytes(let count):
-      buffer.count = count
-      return buffer.array
-    case .lent(let loan):
-      defer { giveBack(loan) }
-      return unsafe Array(loan.bytes)
-    case .missed, .failed: return nil
+    // Not `readPresent`: this is no program's read, which a trace or a read-ahead should go by.
+    guard case .bytes(let count) = unsafe readData(range.lowerBound, into: memory) else {
+      return nil
     }
+    buffer.count = count
+    return buffer.array
   }
 }
