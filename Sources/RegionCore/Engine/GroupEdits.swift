@@ -18,13 +18,13 @@ extension Group {
     _ plan: (borrowing Namespace, Timestamp) throws(RegionError) -> (Value, [NameChange])
   ) throws(RegionError) -> Value {
     let now = engine.clock.wall
-    let value = try state.withLock { (state) throws(RegionError) in
+    let (value, isNews) = try state.withLock { (state) throws(RegionError) in
       try checkWriter(state)
       let (value, changes) = try plan(state.namespace, now)
       if !changes.isEmpty { try log(.names(changes), &state) }
-      return value
+      return (value, state.push.takeNews(engine.settings))
     }
-    pushSignal.signal()
+    if isNews { pushSignal.signal() }
     return value
   }
 
@@ -33,7 +33,7 @@ extension Group {
     _ id: FileID, _ body: (inout Inode, Timestamp) throws(RegionError) -> Void
   ) throws(RegionError) -> Inode {
     let now = engine.clock.wall
-    let result = try state.withLock { (state) throws(RegionError) in
+    let (result, isNews) = try state.withLock { (state) throws(RegionError) in
       try checkWriter(state)
       guard var inode = state.inode(id) else { throw .notFound }
       try body(&inode, now)
@@ -42,9 +42,9 @@ extension Group {
       } else {
         try log(.names([.set(inode)]), &state)
       }
-      return inode
+      return (inode, state.push.takeNews(engine.settings))
     }
-    pushSignal.signal()
+    if isNews { pushSignal.signal() }
     return result
   }
 
@@ -123,8 +123,8 @@ extension Group {
       return .failed(.tooLarge)
     }
     let now = engine.clock.wall
-    let outcome = state.withLock { state -> Outcome in
-      change(region, &state) { (inode, state) throws(RegionError) in
+    let (outcome, isNews) = state.withLock { state -> (Outcome, Bool) in
+      let outcome = change(region, &state) { (inode, state) throws(RegionError) in
         let plan = WritePlan(offset: offset, count: bytes.count, size: inode.size)
         if case .waitFor(let busy) = region.canReplace(plan.pages) { return .waitFor(busy) }
         // Only now, when no eviction can come between.
@@ -138,8 +138,9 @@ extension Group {
         }
         return try unsafe apply(plan, bytes, region, inode, now, isWriteBack: isWriteBack, &state)
       }
+      return (outcome, state.push.takeNews(engine.settings))
     }
-    pushSignal.signal()
+    if isNews { pushSignal.signal() }
     return settle(outcome, isWriteBack: isWriteBack)
   }
 
@@ -150,12 +151,13 @@ extension Group {
       return .failed(.tooLarge)
     }
     let now = engine.clock.wall
-    let outcome = state.withLock { state -> Outcome in
-      change(region, &state) { (inode, state) throws(RegionError) in
+    let (outcome, isNews) = state.withLock { state -> (Outcome, Bool) in
+      let outcome = change(region, &state) { (inode, state) throws(RegionError) in
         try zero(region, inode, zeroing, newSize ?? inode.size, now, &state)
       }
+      return (outcome, state.push.takeNews(engine.settings))
     }
-    pushSignal.signal()
+    if isNews { pushSignal.signal() }
     return settle(outcome, isWriteBack: false)
   }
 

@@ -11,6 +11,8 @@ struct PushState: Sendable {
   private(set) var oldestUnsealed: MonotonicTime?
   /// When the oldest record of the push under way was accepted.
   private(set) var oldestSealed: MonotonicTime?
+  /// A record was accepted while there was none to seal: the pusher has to begin to count its age.
+  private var hasNews = false
   /// Somebody waits for a commit (sync=remote, `regionfs sync`, unmount).
   var wantsCommit = false
   /// Somebody waits for room in the log.
@@ -37,7 +39,20 @@ struct PushState: Sendable {
   mutating func noteAppended(bytes: Int, file: FileID?, at now: MonotonicTime) {
     uncommittedBytes += UInt64(bytes)
     if let file { uncommittedByFile[file, default: 0] += UInt64(bytes) }
-    if oldestUnsealed == nil { oldestUnsealed = now }
+    guard oldestUnsealed == nil else { return }
+    oldestUnsealed = now
+    hasNews = true
+  }
+
+  /// Whether the pusher should look at what was accepted since the last call. Of most records it need
+  /// not hear: it knows when the oldest is due, and to be woken for each costs more than a write.
+  mutating func takeNews(_ settings: EngineSettings) -> Bool {
+    defer { hasNews = false }
+    return hasNews || isFull(settings)
+  }
+
+  private func isFull(_ settings: EngineSettings) -> Bool {
+    uncommittedBytes >= settings.logLimit / 2
   }
 
   /// Entries of `bytes` bytes were taken; `rest` says whether unsealed ones remain.
@@ -87,8 +102,7 @@ struct PushState: Sendable {
     idleSince = nil
     let age = now.since(oldest)
     let limit = settings.pushInterval / 2
-    let isFull = uncommittedBytes >= settings.logLimit / 2
-    if wantsCommit || wantsRoom || isDraining || isFull || age >= limit { return .commit }
+    if wantsCommit || wantsRoom || isDraining || isFull(settings) || age >= limit { return .commit }
     return .wait(limit - age)
   }
 

@@ -112,6 +112,27 @@ import Testing
     #expect(crowded.next(now: at(0.2), settings: settings, hasWriters: true) == .commit)
   }
 
+  /// Each write woke the pusher, which then waited anew: more system calls than the writes themselves.
+  @Test func thePusherHearsOfTheFirstChangeAndOfAFullLog() {
+    var push = PushState()
+    var heard: [Bool] = []
+    func look() { heard.append(push.takeNews(settings)) }
+    look()
+    push.noteAppended(bytes: 100, file: 2, at: at(0))
+    look()
+    push.noteAppended(bytes: 100, file: 2, at: at(1))
+    look()
+    // Now half of the log is full.
+    push.noteAppended(bytes: 300, file: 2, at: at(1))
+    look()
+    look()
+    push.noteSealed(bytes: 500, byFile: [2: 500], rest: false, at: at(2))
+    push.noteCommitted()
+    push.noteAppended(bytes: 1, file: 2, at: at(3))
+    look()
+    #expect(heard == [false, true, false, true, true, true])
+  }
+
   @Test func theCountersFollowSealsAndCommits() {
     var push = PushState()
     push.noteAppended(bytes: 100, file: 2, at: at(0))
