@@ -10,9 +10,9 @@ extension EndToEnd {
     }
 
     private func eventually(_ what: String, _ condition: () throws -> Bool) throws {
-      let deadline = ContinuousClock.now + .seconds(60)
+      let deadline = ContinuousClock.now + Patience.limit
       while try !condition() {
-        try #require(ContinuousClock.now < deadline, "\(what): not after 60 s")
+        try #require(ContinuousClock.now < deadline, "\(what): never")
         ChildProcess.pause(.milliseconds(50))
       }
     }
@@ -40,16 +40,16 @@ extension EndToEnd {
                 "generations.py",
                 ["watch", reader.mountpoint + "/f", "--seconds", longer] + words + how))
           }
-          let last = try #require(Int(try writing.nextLine(timeout: .seconds(120))))
+          let last = try #require(Int(try writing.nextLine()))
           try writer.sync()
           for watcher in watchers {
             #expect(try watcher.nextLine() == "ready")
-            let line = try watcher.nextLine(timeout: .seconds(180))
+            let line = try watcher.nextLine()
             let seen = try JSONDecoder().decode(Seen.self, from: Data(line.utf8))
             #expect(seen.torn == 0 && seen.foreign == 0 && seen.back == 0, "\(line)")
             #expect(seen.newest == last, "it does not see the last commit of \(last): \(line)")
             #expect(seen.changes > 48, "no commits but the first and the last: \(line)")
-            _ = try watcher.waitForExit(timeout: .seconds(20))
+            _ = try watcher.waitForExit()
           }
           try reader.unmount()
         }
@@ -104,7 +104,7 @@ extension EndToEnd {
           try writer.sync()
           try eventually("grown again, with zeros") { try look(8192) == #"b'\x00\x00\x00\x00'"# }
           watcher.closeInput()
-          _ = try watcher.waitForExit(timeout: .seconds(20))
+          _ = try watcher.waitForExit()
           try reader.unmount()
         }
         try writer.unmount()
@@ -130,11 +130,11 @@ extension EndToEnd {
               try writer.sync()
             }
             watching.write("\(step)\n")
-            #expect(try watching.nextLine(timeout: .seconds(60)) == "\(step)")
+            #expect(try watching.nextLine() == "\(step)")
           }
           for program in [growing, watching] {
             program.closeInput()
-            _ = try program.waitForExit(timeout: .seconds(20))
+            _ = try program.waitForExit()
           }
           try reader.unmount()
         }
@@ -166,7 +166,7 @@ extension EndToEnd {
             ChildProcess.pause(.milliseconds(500))
             watcher.kill()
             #expect(!watcher.isRunning, "\(watcher.kernelStacks)")
-            try reader.unmount(timeout: .seconds(40))
+            try reader.unmount()
             try proxy.clearRules()
           }
         }

@@ -14,7 +14,7 @@ import Testing
     #expect(bulk.reading.transfers == 0)
   }
 
-  @Test func readsMakeThemGiveWayForASecond() async {
+  @Test func readsMakeThemGiveWayForASecond() async throws {
     let clock = ManualClock()
     let bulk = BulkTransfers(clock: clock, health: StoreHealth(), mostBytes: .max)
     bulk.noteDemand()
@@ -22,7 +22,7 @@ import Testing
     #expect(first.isFree, "one read alone says nothing")
     bulk.noteDemand()
     let waiting = Task { await bulk.permit() }
-    while bulk.waitingCount == 0 { await Task.yield() }
+    try await eventually("the transfer waits") { bulk.waitingCount > 0 }
     // What was under way ends first.
     bulk.giveBack(first, bytes: first.bytes)
     let small = await waiting.value

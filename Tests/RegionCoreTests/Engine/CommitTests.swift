@@ -31,7 +31,7 @@ import Testing
     try group.make("first")
     try await later()
     group.commit { _ in }
-    while daemon.faults.parked == 0 { await Task.yield() }
+    try await eventually("a request is held up") { daemon.faults.parked > 0 }
     #expect(group.state.withLock { $0.root.tail.isEmpty && $0.root.checkpoint != nil })
     let found = try await world.elsewhere(group.id)
     daemon.faults.release()
@@ -88,7 +88,7 @@ import Testing
     let before = daemon.faults.requests.count { $0.operation == .put && $0.key.contains("/seg/") }
     try group.make("g")
     group.commit { _ in }
-    while daemon.faults.faults < 5 { await Task.yield() }
+    try await eventually("five requests have failed") { daemon.faults.faults >= 5 }
     let after = daemon.faults.requests.count { $0.operation == .put && $0.key.contains("/seg/") }
     #expect(after == before)
     daemon.comeUp()
@@ -178,10 +178,10 @@ import Testing
     group.commit { _ in }
     var cuts: Set<SequenceNumber> = []
     while group.uncommittedBytes > 0 {
-      guard daemon.faults.parked > 0 else {
-        await Task.yield()
-        continue
+      try await eventually("a commit begins, or everything is committed") {
+        daemon.faults.parked > 0 || group.uncommittedBytes == 0
       }
+      guard daemon.faults.parked > 0 else { break }
       let cut = group.state.withLock { $0.root.cut }
       cuts.insert(cut)
       #expect(try await world.elsewhere(group.id) == (cut == 0 ? [:] : states[cut]))
