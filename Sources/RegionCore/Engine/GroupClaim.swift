@@ -222,7 +222,7 @@ extension Group {
     state.tail = TailChanges(root: root, tables: tree.tables, geometry: geometry)
     state.namespace = tree.namespace
     state.generation += 1
-    let isContinued = root.history.contains(old.commit)
+    let isContinued = root.contains(old.commit)
     for (file, open) in state.regions.sorted(by: { $0.key < $1.key })
     where tree.namespace[file] == nil && open.opens == 0 {
       open.region.close()
