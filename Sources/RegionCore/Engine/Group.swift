@@ -28,7 +28,8 @@ public final class Group: Sendable {
   /// A replacement of the root that is under way.
   struct PendingSwap {
     var root: Root
-    var finish: @Sendable (ETag) -> Void
+    /// Told the group, which keeps it and would never end if it kept the group.
+    var finish: @Sendable (Group, ETag) -> Void
   }
 
   /// What the lock guards.

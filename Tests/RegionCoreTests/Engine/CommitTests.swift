@@ -213,4 +213,22 @@ import Testing
     #expect(try time(next) == third && third > second)
     next.closeRegions()
   }
+
+  /// A bug that was: a group whose daemon stopped while it replaced the root was kept for good, by what
+  /// it had noted to do then.
+  @Test func aGroupThatStopsWithinACommitEnds() async throws {
+    let daemon = try world.host(1)
+    weak var remains: Group?
+    do {
+      let group = try await daemon.create()
+      try group.make("f")
+      daemon.faults.add(.init(.blackhole, on: [.put], keyContains: "/root", count: 1))
+      group.commit { _ in }
+      try await eventually("a request is held up") { daemon.faults.parked > 0 }
+      await daemon.crash(group)
+      #expect(group.state.withLock { $0.pendingSwap != nil })
+      remains = group
+    }
+    try await eventually("nobody has the group any more") { remains == nil }
+  }
 }
