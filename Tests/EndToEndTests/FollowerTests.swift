@@ -19,6 +19,7 @@ extension EndToEnd {
 
     /// Seconds of each run; `REGIONFS_FOLLOW_SECONDS` makes them longer.
     private static let seconds = Environment.all["REGIONFS_FOLLOW_SECONDS"] ?? "8"
+    private static let limit = Patience.limit + .seconds(Double(seconds) ?? 8)
 
     /// Commits under a live mapping, and under O_DIRECT, whose every read is one answer.
     @Test func aLiveMappingSeesNewCommitsAndNoTornChunk() async throws {
@@ -40,11 +41,11 @@ extension EndToEnd {
                 "generations.py",
                 ["watch", reader.mountpoint + "/f", "--seconds", longer] + words + how))
           }
-          let last = try #require(Int(try writing.nextLine()))
+          let last = try #require(Int(try writing.nextLine(timeout: Self.limit)))
           try writer.sync()
           for watcher in watchers {
             #expect(try watcher.nextLine() == "ready")
-            let line = try watcher.nextLine()
+            let line = try watcher.nextLine(timeout: Self.limit)
             let seen = try JSONDecoder().decode(Seen.self, from: Data(line.utf8))
             #expect(seen.torn == 0 && seen.foreign == 0 && seen.back == 0, "\(line)")
             #expect(seen.newest == last, "it does not see the last commit of \(last): \(line)")
