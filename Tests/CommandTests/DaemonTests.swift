@@ -67,6 +67,21 @@ import Testing
     #expect(try regionfs("umount", mountpoint).status == 0)
   }
 
+  /// A bug that was: the daemon went on in the thread that had forked. The Swift runtime's locks knew it
+  /// by its number in the starter, and where it met another thread at one, both spun for ever.
+  @Test func theThreadThatForkedRunsNothing() throws {
+    defer { cleanUp() }
+    let result = try mount()
+    try #require(result.status == 0, "\(result)")
+    let found = try ChildProcess.check(["pgrep", "-f", "regionfs mount .*\(mountpoint)"]).output
+    let pid = try #require(found.split(separator: "\n").first)
+    let call = String(
+      decoding: try Files.read("/proc/\(pid)/task/\(pid)/syscall"), as: UTF8.self)
+    // pause(2), or what stands for it where there is none: ppoll(2).
+    #expect(["34", "73"].contains(call.split(separator: " ").first), "\(call)")
+    #expect(try regionfs("umount", mountpoint).status == 0)
+  }
+
   /// What the daemon said before its mount answered once was shown to whoever mounts and was in no log.
   @Test func theLogBeginsWithTheMountAndTheTerminalStaysClean() throws {
     defer { cleanUp() }
