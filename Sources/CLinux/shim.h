@@ -2,6 +2,8 @@
 // fallocate, sync_file_range, extended attributes.
 #pragma once
 #include <linux/stat.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -71,8 +73,20 @@ static inline int linux_leave_descriptors(unsigned int first) {
   return (int)syscall(SYS_close_range, first, ~0U, close_range_unshare);
 }
 
-/// fork(2), which the Glibc module hides: only for a process without other threads.
-static inline pid_t linux_fork(void) { return fork(); }
+/// fork(2), for a process without other threads. The child goes on with `body` on a new thread, and its
+/// first one runs nothing any more: the Swift runtime's locks note a thread's number when it first takes
+/// one, and so know this thread by the parent's. Where it met another thread at such a lock, the kernel
+/// would find no owner of that number, and both would ask for ever.
+static inline pid_t linux_fork_onto_thread(void *(*body)(void *), void *argument) {
+  pid_t child = fork();
+  if (child != 0) return child;
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, body, argument) != 0) _exit(71);  // EX_OSERR
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, NULL);
+  for (;;) pause();
+}
 
 /// prctl(2), PR_SET_DUMPABLE.
 static inline int linux_set_dumpable(int dumpable) {

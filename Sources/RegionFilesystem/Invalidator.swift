@@ -117,6 +117,7 @@ final class Invalidator: Sendable {
 
   private func forget(_ pages: StalePages, of group: Group, _ session: FuseSession) {
     let node = filesystem.nodeID(group, pages.file)
+    if pages.isWhole { return invalidate(session, node, 0, 0) }
     // The size first: a page that is read anew is read as far as the file goes now.
     if pages.isResized {
       invalidate(session, node, -1, 0)

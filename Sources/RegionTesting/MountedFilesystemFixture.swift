@@ -74,7 +74,7 @@ public final class MountedFilesystem {
   /// Starts the daemon and waits until the mount answers.
   ///
   /// - Throws: `ProcessFailure` with what the daemon said, if it ends or does not get ready.
-  public func mount(timeout: Duration = .seconds(20)) throws(ProcessFailure) {
+  public func mount(timeout: Duration = Patience.limit) throws(ProcessFailure) {
     formerLogs += log
     let process = try BackgroundProcess(command, environment: environment)
     daemon = process
@@ -95,7 +95,7 @@ public final class MountedFilesystem {
   ///
   /// - Throws: `ProcessFailure` if it goes on running.
   public func mountExpectingFailure(
-    timeout: Duration = .seconds(60)
+    timeout: Duration = Patience.limit
   ) throws(ProcessFailure) -> ProcessResult {
     try ChildProcess.run(command, environment: environment, timeout: timeout)
   }
@@ -103,7 +103,7 @@ public final class MountedFilesystem {
   /// Unmounts and waits until the daemon has drained and ended.
   ///
   /// - Throws: `ProcessFailure` if either fails, or if the daemon's status is not 0.
-  public func unmount(timeout: Duration = .seconds(120)) throws(ProcessFailure) {
+  public func unmount(timeout: Duration = Patience.limit) throws(ProcessFailure) {
     try ChildProcess.check(["fusermount3", "-u", mountpoint])
     guard let daemon else { return }
     let result = try daemon.waitForExit(timeout: timeout)
@@ -138,7 +138,7 @@ public final class MountedFilesystem {
   ///
   /// - Throws: `ProcessFailure`.
   public func stat(
-    _ arguments: [String] = ["--json"], timeout: Duration = .seconds(60)
+    _ arguments: [String] = ["--json"], timeout: Duration = Patience.limit
   ) throws(ProcessFailure) -> String {
     let command = [Products.path("regionfs-stat")] + arguments + [mountpoint]
     return try ChildProcess.check(command, environment: environment, timeout: timeout).output
@@ -147,7 +147,7 @@ public final class MountedFilesystem {
   /// Commits everything accepted so far: `regionfs sync`.
   ///
   /// - Throws: `ProcessFailure`.
-  public func sync(timeout: Duration = .seconds(60)) throws(ProcessFailure) {
+  public func sync(timeout: Duration = Patience.limit) throws(ProcessFailure) {
     let command = [Products.path("regionfs"), "sync", mountpoint]
     try ChildProcess.check(command, environment: environment, timeout: timeout)
   }
@@ -155,7 +155,7 @@ public final class MountedFilesystem {
   /// Waits until everything accepted so far is committed, which the daemon does in its own time.
   ///
   /// - Throws: `ProcessFailure` if it is not in time.
-  public func waitUntilCommitted(timeout: Duration = .seconds(60)) throws(ProcessFailure) {
+  public func waitUntilCommitted(timeout: Duration = Patience.limit) throws(ProcessFailure) {
     let seconds = timeout.components.seconds
     _ = try stat(["--wait=committed", "--timeout=\(seconds)"], timeout: timeout + .seconds(5))
   }

@@ -5,36 +5,47 @@ import RegionControl
 
 /// Starts the daemon as a process of its own and waits until its mount answers.
 enum DaemonStarter {
-  /// Which of the two processes this is.
-  enum Side {
-    /// The daemon, and the descriptor that its starter waits on.
-    case daemon(Int32)
-    /// Who started it, and the daemon.
-    case starter(pid_t)
+  /// What the child has to do.
+  private final class Child {
+    let descriptor: Int32
+    let body: (Int32) -> ExitCode
+
+    init(_ descriptor: Int32, _ body: @escaping (Int32) -> ExitCode) {
+      self.descriptor = descriptor
+      self.body = body
+    }
   }
 
-  /// Goes on twice: in a child, which is to become the daemon, and here, where it waits for the child's
-  /// mount. Starting the program anew instead would take as long again as it took to get here.
+  /// Goes on in a child, which is to become the daemon, and waits here for its mount. Starting the
+  /// program anew instead would take as long again as it took to get here.
   ///
-  /// Call it while there is one thread.
+  /// Call it while there is one thread. The child has another one.
   ///
-  /// - Returns: in the child, the descriptor that the starter waits on; in the starter, the child, once
-  ///   its mount answers.
-  /// - Throws: in the starter, its exit code after one line on stderr.
-  static func start() throws(ExitCode) -> Side {
+  /// - Parameter daemon: what the child does, given the descriptor that the starter waits on; then it
+  ///   exits.
+  /// - Returns: the child, once its mount answers.
+  /// - Throws: its exit code after one line on stderr.
+  static func start(_ daemon: @escaping (Int32) -> ExitCode) throws(ExitCode) -> pid_t {
     var ends: [Int32] = [0, 0]
     // SAFETY: pipe writes two numbers.
     guard unsafe pipe(&ends) == 0 else { throw systemError("pipe") }
     // Held back, so that an interrupt ends the daemon too and not just the wait for it.
     SignalWaiter.block()
-    let child = linux_fork()
-    guard child != 0 else { return .daemon(ends[1]) }
+    let work = unsafe Unmanaged.passRetained(Child(ends[1], daemon))
+    // SAFETY: each process has its own reference: the child's thread takes it, and here it is released.
+    let child = unsafe linux_fork_onto_thread(
+      { argument in
+        guard let argument = unsafe argument else { return nil }
+        let work = unsafe Unmanaged<Child>.fromOpaque(argument).takeRetainedValue()
+        exit(work.body(work.descriptor).rawValue)
+      }, work.toOpaque())
+    unsafe work.release()
     close(ends[1])
     defer { close(ends[0]) }
     guard child > 0 else { throw systemError("fork") }
     let code = outcome(of: child, readiness: ends[0])
     guard code == 0 else { throw ExitCode(code) }
-    return .starter(child)
+    return child
   }
 
   private static func outcome(of child: pid_t, readiness: Int32) -> Int32 {

@@ -85,13 +85,12 @@ struct MountCommand: ParsableCommand {
     if foreground {
       throw runAsDaemon(configuration, readiness: .foreground(configuration))
     }
-    switch try DaemonStarter.start() {
-    case .starter(let daemon): try report(configuration, daemon)
-    case .daemon(let descriptor):
+    let daemon = try DaemonStarter.start { descriptor in
       DaemonStarter.becomeDaemon(keeping: descriptor)
-      throw runAsDaemon(
+      return runAsDaemon(
         configuration, readiness: .background(configuration, descriptor: descriptor))
     }
+    try report(configuration, daemon)
   }
 
   private func report(_ configuration: MountConfiguration, _ daemon: pid_t) throws(ExitCode) {

@@ -56,12 +56,12 @@ import Testing
       [
         "\(system)/usr/sbin/mount.fuse.regionfs", "file://\(try scratch.directory("store"))",
         mountpoint, "-o", "cache_dir=\(try scratch.directory("cache"))",
-      ], environment: environment, timeout: .seconds(60))
+      ], environment: environment)
     try #require(mount.status == 0, "\(mount)")
     try ChildProcess.check(["sh", "-c", "echo hello > '\(mountpoint)/file'"])
     let umount = try ChildProcess.run(
       ["\(system)/usr/sbin/umount.fuse.regionfs", mountpoint], environment: environment,
-      timeout: .seconds(60))
+      timeout: Patience.limit)
     #expect(umount.status == 0, "\(umount)")
   }
 

@@ -8,7 +8,7 @@ extension EndToEnd {
     /// A mount that must fail: with a status above 0, one line, and the given words in it.
     private func expectRefusal(
       _ mounted: MountedFilesystem, naming words: [String],
-      timeout: Duration = .seconds(60), sourceLocation: SourceLocation = #_sourceLocation
+      timeout: Duration = Patience.limit, sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
       defer { mounted.cleanUp() }
       let result = try mounted.mountExpectingFailure(timeout: timeout)
@@ -73,14 +73,14 @@ extension EndToEnd {
     @Test func unreachableEndpoint() async throws {
       let store = try await TestStore(.s3)
       let mounted = try s3(store.address, store, endpoint: "http://127.0.0.1:9")
-      try expectRefusal(mounted, naming: ["127.0.0.1", "endpoint="], timeout: .seconds(120))
+      try expectRefusal(mounted, naming: ["127.0.0.1", "endpoint="])
     }
 
     @Test func endpointThatIsNoS3() async throws {
       let store = try await TestStore(.s3)
       let other = try BackgroundProcess(Programs.command("http_server.py", []))
       let mounted = try s3(store.address, store, endpoint: "http://\(try other.nextLine())")
-      try expectRefusal(mounted, naming: ["s3://"], timeout: .seconds(120))
+      try expectRefusal(mounted, naming: ["s3://"])
     }
 
     @Test func missingStoreDirectory() throws {
@@ -221,7 +221,7 @@ final class RcloneServer {
       "--config", "/dev/null", directory,
     ])
     // "... NOTICE: Local file system at /tmp/…: Starting s3 server on [http://127.0.0.1:38283/]"
-    let deadline = ContinuousClock.now + .seconds(20)
+    let deadline = ContinuousClock.now + Patience.limit
     while ContinuousClock.now < deadline, process.isRunning {
       let words = process.errors.split(separator: "[http://")
       if words.count > 1, let end = words[1].firstIndex(of: "/") {

@@ -19,7 +19,7 @@ extension EndToEnd {
           #expect(try writer.nextLine() == "started")
           ChildProcess.pause(.milliseconds(500 + 333 * round))
           try mounted.kill()
-          _ = try writer.waitForExit(timeout: .seconds(30))
+          _ = try writer.waitForExit()
           try mounted.remount()
           try Programs.run("journaled_writer.py", ["verify", file, journal])
         }
@@ -45,7 +45,7 @@ extension EndToEnd {
           #expect(try writer.nextLine() == "started")
           ChildProcess.pause(.milliseconds(400 + 333 * round))
           try mounted.kill()
-          _ = try writer.waitForExit(timeout: .seconds(30))
+          _ = try writer.waitForExit()
           try mounted.remount()
           try Programs.run("journaled_names.py", ["verify", directory, journal, "--settle"])
         }
@@ -118,7 +118,7 @@ extension EndToEnd {
         try mounted.waitUntilCommitted()
         try proxy.addRule(rule)
         try Programs.run("pattern.py", ["map", file, "--msync"] + pattern)
-        let deadline = ContinuousClock.now + .seconds(20)
+        let deadline = ContinuousClock.now + Patience.limit
         while try !proxy.control("stats").contains("\"fired\":1"), ContinuousClock.now < deadline {
           ChildProcess.pause(.milliseconds(20))
         }
@@ -152,7 +152,7 @@ extension EndToEnd {
         try proxy.addRule("match=DELETE .*/groups/,action=blackhole")
         let rename = try BackgroundProcess(["mv", "-f", old, new])
         defer { rename.kill() }
-        let deadline = ContinuousClock.now + .seconds(20)
+        let deadline = ContinuousClock.now + Patience.limit
         while try !proxy.control("stats").contains("\"fired\":1"), ContinuousClock.now < deadline {
           ChildProcess.pause(.milliseconds(20))
         }

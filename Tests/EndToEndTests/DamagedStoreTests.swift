@@ -128,7 +128,7 @@ extension EndToEnd {
       try other.mount()
       let verify = ["verify", other.mountpoint + "/f"] + Self.touched
       let result = try ChildProcess.run(
-        Programs.command("pattern.py", verify), timeout: .seconds(100))
+        Programs.command("pattern.py", verify))
       #expect(!result.errors.contains("are wrong"), "wrong bytes: \(result)")
       #expect([0, 1].contains(result.status), "\(result)")
       if kind == "root" || !damage.mayBeUnseen {

@@ -38,7 +38,7 @@ enum Programs {
   /// Runs a program and demands that it succeeds; returns its standard output.
   @discardableResult
   static func run(
-    _ name: String, _ arguments: [String], timeout: Duration = .seconds(120)
+    _ name: String, _ arguments: [String], timeout: Duration = Patience.limit
   ) throws -> String {
     try ChildProcess.check(command(name, arguments), timeout: timeout).output
   }

@@ -10,15 +10,16 @@ extension EndToEnd {
     }
 
     private func eventually(_ what: String, _ condition: () throws -> Bool) throws {
-      let deadline = ContinuousClock.now + .seconds(60)
+      let deadline = ContinuousClock.now + Patience.limit
       while try !condition() {
-        try #require(ContinuousClock.now < deadline, "\(what): not after 60 s")
+        try #require(ContinuousClock.now < deadline, "\(what): never")
         ChildProcess.pause(.milliseconds(50))
       }
     }
 
     /// Seconds of each run; `REGIONFS_FOLLOW_SECONDS` makes them longer.
     private static let seconds = Environment.all["REGIONFS_FOLLOW_SECONDS"] ?? "8"
+    private static let limit = Patience.limit + .seconds(Double(seconds) ?? 8)
 
     /// Commits under a live mapping, and under O_DIRECT, whose every read is one answer.
     @Test func aLiveMappingSeesNewCommitsAndNoTornChunk() async throws {
@@ -40,16 +41,16 @@ extension EndToEnd {
                 "generations.py",
                 ["watch", reader.mountpoint + "/f", "--seconds", longer] + words + how))
           }
-          let last = try #require(Int(try writing.nextLine(timeout: .seconds(120))))
+          let last = try #require(Int(try writing.nextLine(timeout: Self.limit)))
           try writer.sync()
           for watcher in watchers {
             #expect(try watcher.nextLine() == "ready")
-            let line = try watcher.nextLine(timeout: .seconds(180))
+            let line = try watcher.nextLine(timeout: Self.limit)
             let seen = try JSONDecoder().decode(Seen.self, from: Data(line.utf8))
             #expect(seen.torn == 0 && seen.foreign == 0 && seen.back == 0, "\(line)")
             #expect(seen.newest == last, "it does not see the last commit of \(last): \(line)")
             #expect(seen.changes > 48, "no commits but the first and the last: \(line)")
-            _ = try watcher.waitForExit(timeout: .seconds(20))
+            _ = try watcher.waitForExit()
           }
           try reader.unmount()
         }
@@ -104,7 +105,7 @@ extension EndToEnd {
           try writer.sync()
           try eventually("grown again, with zeros") { try look(8192) == #"b'\x00\x00\x00\x00'"# }
           watcher.closeInput()
-          _ = try watcher.waitForExit(timeout: .seconds(20))
+          _ = try watcher.waitForExit()
           try reader.unmount()
         }
         try writer.unmount()
@@ -130,11 +131,11 @@ extension EndToEnd {
               try writer.sync()
             }
             watching.write("\(step)\n")
-            #expect(try watching.nextLine(timeout: .seconds(60)) == "\(step)")
+            #expect(try watching.nextLine() == "\(step)")
           }
           for program in [growing, watching] {
             program.closeInput()
-            _ = try program.waitForExit(timeout: .seconds(20))
+            _ = try program.waitForExit()
           }
           try reader.unmount()
         }
@@ -166,7 +167,7 @@ extension EndToEnd {
             ChildProcess.pause(.milliseconds(500))
             watcher.kill()
             #expect(!watcher.isRunning, "\(watcher.kernelStacks)")
-            try reader.unmount(timeout: .seconds(40))
+            try reader.unmount()
             try proxy.clearRules()
           }
         }

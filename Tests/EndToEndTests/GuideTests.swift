@@ -16,7 +16,7 @@ extension EndToEnd {
       let command = script.hasSuffix(".py") ? [Programs.python, path] : [path]
       try ChildProcess.check(
         command + [mode, directory], environment: ["PATH": "/usr/sbin:/sbin:/usr/bin:/bin"],
-        timeout: .seconds(120))
+        timeout: Patience.limit)
     }
 
     @Test(arguments: guides)

@@ -15,7 +15,7 @@ extension EndToEnd {
       defer { _ = try? ChildProcess.run(["umount", "-i", "-l", mounted.mountpoint]) }
       let command = mounted.command.filter { $0 != "-f" }
       for _ in 0..<3 {
-        try ChildProcess.check(command, environment: environment, timeout: .seconds(20))
+        try ChildProcess.check(command, environment: environment)
         // No waiting here: it must answer at once.
         let file = mounted.mountpoint + "/f"
         try Programs.run("pattern.py", ["write", file] + Self.pattern)
@@ -39,7 +39,7 @@ extension EndToEnd {
       defer { _ = try? ChildProcess.run(["umount", "-i", "-l", mounted.mountpoint]) }
       let command = mounted.command.filter { $0 != "-f" }.joined(separator: " ")
       try ChildProcess.check(
-        ["sh", "-c", "(\(command)) 2>&1 | cat"], environment: environment, timeout: .seconds(20))
+        ["sh", "-c", "(\(command)) 2>&1 | cat"], environment: environment)
       #expect(mounted.isMounted)
       try ChildProcess.check(
         [Products.path("regionfs"), "umount", mounted.mountpoint], environment: environment)
@@ -57,7 +57,7 @@ extension EndToEnd {
         try ChildProcess.check(["fusermount3", "-u", mounted.mountpoint])
         let again = try store.filesystem(through: proxy)
         defer { again.cleanUp() }
-        try again.mount(timeout: .seconds(60))
+        try again.mount()
         try proxy.control("bandwidth off")
         try Programs.run("pattern.py", ["verify", again.mountpoint + "/f"] + Self.pattern)
         try again.unmount()

@@ -25,7 +25,7 @@ extension EndToEnd {
         ["unshare", "-m", "--propagation", "private", "sh", "-c", prelude + script],
         environment: [
           "d": scratch.path, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        ], timeout: .seconds(120))
+        ])
     }
 
     @Test func mountByTypeAndPlainUmountThatWaits() throws {

@@ -26,14 +26,15 @@ extension EndToEnd {
     }
 
     private func eventually(_ what: String, _ condition: () throws -> Bool) throws {
-      let deadline = ContinuousClock.now + .seconds(60)
+      let deadline = ContinuousClock.now + Patience.limit
       while try !condition() {
-        try #require(ContinuousClock.now < deadline, "\(what): not after 60 s")
+        try #require(ContinuousClock.now < deadline, "\(what): never")
         ChildProcess.pause(.milliseconds(100))
       }
     }
 
-    private func shell(_ script: String, timeout: Duration = .seconds(60)) throws -> ProcessResult {
+    private func shell(_ script: String, timeout: Duration = Patience.limit) throws -> ProcessResult
+    {
       try ChildProcess.run(["sh", "-c", script], timeout: timeout)
     }
 
@@ -55,7 +56,7 @@ extension EndToEnd {
         try ChildProcess.check(["mv", "\(top)/d/e/g", "\(top)/d/h"])
         try mounted.kill()
         try proxy.addRule(outage)
-        try mounted.mount(timeout: .seconds(30))
+        try mounted.mount()
         #expect(try status(mounted).mount.offline)
         #expect(try shell("ls \(top)").output == "d\nf\n")
         for how in [[], ["--mmap"]] {
@@ -107,7 +108,7 @@ extension EndToEnd {
         // As if the daemon had died between the commit and its copy.
         try ChildProcess.check(["cp", saved, root])
         try proxy.addRule("action=reset-request")
-        try mounted.mount(timeout: .seconds(30))
+        try mounted.mount()
         #expect(try status(mounted).mount.offline)
         try ChildProcess.check(["cp", "\(top)/f", store.scratch.file("offline")])
         try proxy.clearRules()
@@ -138,7 +139,7 @@ extension EndToEnd {
         try ChildProcess.check(["stat", "\(top)/unread"])
         try reader.unmount()
         try proxy.addRule("action=blackhole")
-        try reader.mount(timeout: .seconds(30))
+        try reader.mount()
         #expect(try status(reader).mount.offline)
         #expect(try shell("ls \(top)").output == "f\nunread\n")
         try Programs.run("pattern.py", ["verify", "\(top)/f", "--mmap"] + pattern)
@@ -166,7 +167,7 @@ extension EndToEnd {
         try ChildProcess.check(["mkdir", "\(top)/d"])
         try mounted.sync()
         try proxy.addRule("action=reset-request")
-        try Programs.run("fill_disk.py", ["fill", "\(top)/d/f", record], timeout: .seconds(180))
+        try Programs.run("fill_disk.py", ["fill", "\(top)/d/f", record])
         let writer = try BackgroundProcess(
           Programs.command("pattern.py", ["map", "\(top)/mapped", "--msync"] + pattern))
         ChildProcess.pause(.seconds(5))
@@ -176,10 +177,10 @@ extension EndToEnd {
         #expect(try shell("ls \(top) \(top)/d").output.contains("mapped"))
         try Programs.run("fill_disk.py", ["verify", "\(top)/d/f", record])
         try proxy.clearRules()
-        #expect(try writer.waitForExit(timeout: .seconds(180)).succeeded, "\(writer.errors)")
+        #expect(try writer.waitForExit().succeeded, "\(writer.errors)")
         // The other group may still wait to push again, and its log is full until then.
         try eventually("room in the log") { try shell("echo more > \(top)/d/g").succeeded }
-        try mounted.sync(timeout: .seconds(180))
+        try mounted.sync()
         try mounted.unmount()
       }
       try store.mounted("elsewhere") { other in
@@ -209,7 +210,7 @@ extension EndToEnd {
         #expect(try write(0..<176) == 0, "44 MiB are no reason")
         #expect(try write(176..<248) ?? 0 > 0, "62 MiB of 64 were written without a pause")
         try proxy.clearRules()
-        try mounted.sync(timeout: .seconds(180))
+        try mounted.sync()
         try mounted.unmount()
       }
     }
@@ -222,7 +223,7 @@ extension EndToEnd {
         try ChildProcess.check(["sh", "-c", "echo x > \(writer.mountpoint)/f"])
         try writer.unmount()
       }
-      try store.mounted("reader", options: ["fault_timeout=60s"], through: proxy) { reader in
+      try store.mounted("reader", options: ["fault_timeout=1000s"], through: proxy) { reader in
         try ChildProcess.check(["stat", "\(reader.mountpoint)/f"])
         try proxy.addRule("action=blackhole")
         for command in ["stat \(reader.mountpoint)/unknown", "echo y >> \(reader.mountpoint)/f"] {
@@ -280,7 +281,7 @@ extension EndToEnd {
         doomed.kill()
         #expect(!doomed.isRunning, "SIGKILL does not end fsync: \(doomed.kernelStacks)")
         try proxy.clearRules()
-        #expect(try patient.nextLine(timeout: .seconds(120)) == "0 0")
+        #expect(try patient.nextLine() == "0 0")
         // It has said so and not ended yet: until then it has the file open.
         try eventually("the sync's process ends") { !patient.isRunning }
         try mounted.unmount()

@@ -23,7 +23,7 @@ extension EndToEnd {
           // Other groups are free.
           try Programs.run("pattern.py", ["write", second.mountpoint + "/g"] + pattern)
           holder.closeInput()
-          _ = try holder.waitForExit(timeout: .seconds(20))
+          _ = try holder.waitForExit()
           try first.unmount()
           let touched = ["--pages", "200", "--seed", "2", "--touch", "50"]
           try Programs.run("pattern.py", ["map", file, "--msync"] + touched)

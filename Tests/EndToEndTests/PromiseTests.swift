@@ -104,7 +104,7 @@ extension EndToEnd {
         ChildProcess.pause(.seconds(5))
         #expect(writer.isRunning, "32 MiB do not fit: \(writer.errors)")
         try ChildProcess.check(["mount", "-o", "remount,size=200m", disk.path])
-        #expect(try writer.waitForExit(timeout: .seconds(60)).succeeded, "\(writer.errors)")
+        #expect(try writer.waitForExit().succeeded, "\(writer.errors)")
         try Programs.run("pattern.py", ["verify", file] + pattern)
         try mounted.unmount()
       }

@@ -9,7 +9,7 @@ extension EndToEnd {
       environment["REGIONFS_RUNTIME_DIR"] = try store.scratch.directory("run")
       environment["AWS_ENDPOINT_URL_S3"] = store.serverAddress.map { "http://\($0)" }
       return try ChildProcess.run(
-        [Products.path("regionfs")] + arguments, environment: environment, timeout: .seconds(120))
+        [Products.path("regionfs")] + arguments, environment: environment)
     }
 
     @Test func theSecondWriterIsToldWhoHoldsTheClaim() async throws {
@@ -33,7 +33,7 @@ extension EndToEnd {
           try second.unmount()
         }
         holder.closeInput()
-        _ = try holder.waitForExit(timeout: .seconds(20))
+        _ = try holder.waitForExit()
         try first.unmount()
       }
       let left = try Files.list(below: path).filter { $0.contains("/mounts/") }
@@ -54,7 +54,7 @@ extension EndToEnd {
           environment["AWS_ENDPOINT_URL_S3"] = store.serverAddress.map { "http://\($0)" }
           return try ChildProcess.run(
             [Products.path("regionfs")] + recover + more, environment: environment,
-            timeout: .seconds(120))
+            timeout: Patience.limit)
         }
         for round in 0..<2 {
           let file = first.mountpoint + "/db\(round)/f"
@@ -81,7 +81,7 @@ extension EndToEnd {
           let busy = try recovering("--save", "x")
           #expect(busy.status == 33 && busy.errors.contains("Unmount"), "\(busy)")
           holder.closeInput()
-          _ = try holder.waitForExit(timeout: .seconds(20))
+          _ = try holder.waitForExit()
           if round == 0 {
             // An orderly end, which says that something is left.
             #expect(throws: ProcessFailure.self) { try first.unmount() }

@@ -121,7 +121,7 @@ extension EndToEnd {
         #expect(change.isRunning, "a change did not wait for the check")
         #expect(try counts(proxy)[1] == 0, "the store was changed before it was checked")
         try proxy.clearRules()
-        let result = try change.waitForExit(timeout: .seconds(60))
+        let result = try change.waitForExit()
         #expect(result.succeeded, "\(result)")
         try mounted.unmount()
       }

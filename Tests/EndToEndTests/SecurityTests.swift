@@ -88,7 +88,7 @@ extension EndToEnd {
       defer { process.kill() }
       let proc = "/proc/\(process.pid)"
       // It is setpriv at first, which may be dumped and is root's for a moment.
-      let deadline = ContinuousClock.now + .seconds(20)
+      let deadline = ContinuousClock.now + Patience.limit
       while try !isProgram(program, process.pid) || owner(of: "\(proc)/environ") != "0",
         ContinuousClock.now < deadline
       {

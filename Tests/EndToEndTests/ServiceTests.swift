@@ -8,7 +8,7 @@ extension EndToEnd {
     /// Waits until a listener has printed a line.
     static func wait(for line: String, from listener: BackgroundProcess) throws {
       while true {
-        let next = try listener.nextLine(timeout: .seconds(60))
+        let next = try listener.nextLine()
         if next.hasPrefix(line) { return }
       }
     }

@@ -15,7 +15,7 @@ extension EndToEnd {
     private func wait(
       _ what: String, _ mounted: MountedFilesystem, until isDone: (StatusReport) -> Bool
     ) throws {
-      let deadline = ContinuousClock.now + .seconds(120)
+      let deadline = ContinuousClock.now + Patience.limit
       while !isDone(try report(mounted)) {
         guard ContinuousClock.now < deadline else { throw ProcessFailure("\(what): never") }
         ChildProcess.pause(.milliseconds(200))

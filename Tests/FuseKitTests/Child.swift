@@ -43,7 +43,7 @@ struct Child {
 
   /// How it ended; nil if it still runs after `seconds`; then it is killed, unless `killing` is
   /// false.
-  func wait(seconds: Double = 20, killing: Bool = true) -> (end: End?, output: String) {
+  func wait(seconds: Double = 300, killing: Bool = true) -> (end: End?, output: String) {
     let deadline = now() + seconds
     var text: [UInt8] = []
     var isOpen = true
@@ -91,7 +91,7 @@ func now() -> Double {
 
 /// Waits for something that another thread or process brings about.
 func eventually(
-  _ what: String, seconds: Double = 10, _ condition: () throws -> Bool
+  _ what: String, seconds: Double = 300, _ condition: () throws -> Bool
 ) throws {
   let deadline = now() + seconds
   while try !condition() {

@@ -42,7 +42,7 @@ import Testing
       [
         "chromium-headless-shell", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
         "--user-data-dir=\(scratch.file("profile"))", "--window-size=1000,1200",
-      ] + preference + ["--screenshot=\(picture)", "file://\(file)"], timeout: .seconds(120))
+      ] + preference + ["--screenshot=\(picture)", "file://\(file)"])
     let colors = PageStyle.colors.map { scheme == "dark" ? $0.dark : $0.light }
     let counts = try ChildProcess.check(
       ["python3", "\(FrameTests.golden)/../count_colors.py", picture] + colors

@@ -265,8 +265,10 @@ import Testing
     #expect(source.loads == 1)
     clock.advance(by: .seconds(20))
     #expect(try await provider.credentials().accessKey == "key-1")
-    while source.loads < 2 { await Task.yield() }
-    while try await provider.credentials().accessKey == "key-1" { await Task.yield() }
+    try await eventually("the credentials are loaded again") { source.loads >= 2 }
+    try await eventually("the new credentials are given") {
+      try await provider.credentials().accessKey != "key-1"
+    }
     #expect(try await provider.credentials().accessKey == "key-2" && source.loads == 2)
   }
 

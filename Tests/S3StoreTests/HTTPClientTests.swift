@@ -1,5 +1,6 @@
 import Glibc
 import Synchronization
+import RegionTesting
 import Testing
 
 @testable import CurlKit
@@ -196,7 +197,7 @@ import Testing
     }
     let url = server.url
     let tasks = (0..<3).map { _ in Task { await Self.failure(client, HTTPRequest(.get, url)) } }
-    while server.requests.isEmpty { try await Task.sleep(for: .milliseconds(1)) }
+    try await eventually("the request has come") { !server.requests.isEmpty }
     for task in tasks { task.cancel() }
     for task in tasks { #expect(await task.value?.kind == .cancelled) }
     // Cancelled before it began.
@@ -237,7 +238,13 @@ import Testing
           let request = HTTPRequest(.get, url, destination: memory.destination)
           let task = Task { await Self.failure(client, request) }
           // Some before they start, most in the middle or when half has come.
-          while number % 4 != 0, server.requests.count <= number / 2 { await Task.yield() }
+          do {
+            try await eventually("half of the requests have come") {
+              number % 4 == 0 || server.requests.count > number / 2
+            }
+          } catch {
+            Issue.record(error)
+          }
           task.cancel()
           #expect(await task.value?.kind == .cancelled)
           memory.fill(0xEE)
@@ -257,7 +264,7 @@ import Testing
     let client = try Self.client()
     let url = server.url
     let task = Task { await Self.failure(client, HTTPRequest(.get, url)) }
-    while server.requests.isEmpty { try await Task.sleep(for: .milliseconds(1)) }
+    try await eventually("the request has come") { !server.requests.isEmpty }
     client.shutdown()
     #expect(await task.value?.kind == .cancelled)
     #expect(await Self.failure(client, HTTPRequest(.get, url))?.kind == .cancelled)
@@ -282,7 +289,7 @@ import Testing
         await Self.failure(client, HTTPRequest(.get, url + "/slow", priority: .background))
       }
     }
-    while server.requests.count < 2 { try await Task.sleep(for: .milliseconds(1)) }
+    try await eventually("two requests have come") { server.requests.count >= 2 }
     let response = try await client.perform(HTTPRequest(.get, url + "/now", priority: .demand))
     #expect(response.status == 200)
     #expect(server.requests.map(\.target) == ["/slow", "/slow", "/now"])

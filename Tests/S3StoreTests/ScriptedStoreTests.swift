@@ -225,7 +225,7 @@ import Testing
         return error.kind
       }
     }
-    while server.requests.isEmpty { try await Task.sleep(for: .milliseconds(1)) }
+    try await eventually("the request has come") { !server.requests.isEmpty }
     task.cancel()
     #expect(await task.value == .cancelled)
   }

@@ -20,7 +20,7 @@ import Testing
       try BackgroundProcess([Self.child, "increment", scratch.path, "counter", "40"])
     }
     for child in children {
-      let result = try child.waitForExit(timeout: .seconds(60))
+      let result = try child.waitForExit()
       #expect(result.succeeded, "\(result)")
     }
     #expect(String(decoding: try await store.get(key("counter")).bytes, as: UTF8.self) == "120")

@@ -10,7 +10,7 @@ sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../ben
 from servers import BINARIES, KEYS, Weed, run  # noqa: E402
 
 # Seconds. Long, for a campaign may be stopped for minutes on a machine that others need.
-PATIENCE = 300
+PATIENCE = 1200
 
 
 class Hung(Exception):
@@ -104,12 +104,22 @@ class Victim:
         except subprocess.TimeoutExpired:
             raise Hung("SIGKILL does not end the daemon") from None
 
+    def ask(self, command, patience=PATIENCE):
+        """Has the tool ask the daemon. It gives up after some seconds without an answer, which is
+        nobody's fault where everything was stopped meanwhile: then it asks again."""
+        for attempt in range(10):
+            try:
+                return run(BINARIES + "/regionfs", command, self.point, env=self.environment, timeout=patience)
+            except RuntimeError as error:
+                if "no answer in time" not in str(error) or attempt == 9:
+                    raise
+
     def sync(self):
-        run(BINARIES + "/regionfs", "sync", self.point, env=self.environment, timeout=PATIENCE)
+        self.ask("sync")
 
     def unmount(self, patience=PATIENCE):
         """Waits until everything is committed and the daemon has ended."""
-        run(BINARIES + "/regionfs", "umount", self.point, env=self.environment, timeout=patience)
+        self.ask("umount", patience)
         self.process.wait(PATIENCE)
 
     def unmount_lazily(self):

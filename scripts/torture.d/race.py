@@ -175,10 +175,12 @@ class Rival(threading.Thread):
         return True
 
     def lose(self):
-        """The claim is gone with changes of ours: every change must say ESTALE."""
+        """The claim is gone with changes of ours: every change must say ESTALE. Or the daemon was stopped
+        for longer than a command waits for it: then this is one more change."""
+        self.serial += 1
         try:
             descriptor = os.open(self.file, os.O_RDWR)
-            os.pwrite(descriptor, b"x", 0)
+            os.pwrite(descriptor, page(self.number, self.serial), 0)
             os.close(descriptor)
         except OSError as error:
             if error.errno not in (116, 16):  # ESTALE, EBUSY
@@ -275,7 +277,7 @@ class Campaign:
             for rival in rivals:
                 rival.start()
             for rival in rivals:
-                rival.join(600)
+                rival.join(6 * PATIENCE)
                 if rival.is_alive():
                     raise Broken("a rival hangs")
         finally:

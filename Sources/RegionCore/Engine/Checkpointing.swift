@@ -40,11 +40,11 @@ extension Group {
     var new = root
     new.install(built.reference, index: built.index, at: engine.clock.wall)
     let committed = new
-    try await swap(to: committed) { etag in
-      self.state.withLock { state in
+    try await swap(to: committed) { group, etag in
+      group.state.withLock { state in
         state.root = committed
         state.etag = etag
-        self.map.rebase(to: built.index, later: [], keeping: state.orphans)
+        group.map.rebase(to: built.index, later: [], keeping: state.orphans)
         state.tail = TailChanges(after: root.commit.number)
       }
     }

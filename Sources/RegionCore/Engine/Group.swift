@@ -28,7 +28,8 @@ public final class Group: Sendable {
   /// A replacement of the root that is under way.
   struct PendingSwap {
     var root: Root
-    var finish: @Sendable (ETag) -> Void
+    /// Told the group, which keeps it and would never end if it kept the group.
+    var finish: @Sendable (Group, ETag) -> Void
   }
 
   /// What the lock guards.
@@ -41,6 +42,7 @@ public final class Group: Sendable {
     var isVerified = true
     /// A look for newer commits is under way.
     var isFollowing = false
+    var forgetting = Forgetting()
     /// When the root was last known to be the newest.
     var checkedAt: MonotonicTime
     var namespace: Namespace
@@ -320,6 +322,12 @@ struct TailChanges: Sendable {
   func ranges(of file: FileID, after commit: CommitNumber) -> [Range<ChunkIndex>]? {
     guard commit >= base else { return nil }
     return changes.filter { $0.file == file && $0.commit > commit }.map(\.chunks)
+  }
+
+  /// Files that commits after `commit` changed bytes of; nil if that is not known.
+  func files(after commit: CommitNumber) -> Set<FileID>? {
+    guard commit >= base else { return nil }
+    return Set(changes.lazy.filter { $0.commit > commit }.map(\.file))
   }
 
   /// The same as single chunks; nil also if they would be too many to be worth it.

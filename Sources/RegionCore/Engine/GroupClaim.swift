@@ -93,6 +93,8 @@ extension Group {
           // No page may be dirtied before the kernel has forgotten the old ones: it would be written
           // back over another writer's commit.
           await forget(try await adopt(new, etag, claiming: true))
+          // Also those of a look for commits that adopted this root just before.
+          await everythingForgotten()
           if holding != nil {
             state.withLock { $0.takenFrom = holder.printable }
             engine.log(.info, "group \(id): took the claim over from \(holder.printable)")
@@ -180,7 +182,7 @@ extension Group {
   /// Takes over a root that may have commits of others: new tree, and what is old in the cache goes.
   ///
   /// A follower that looks for commits (`claiming` false) loses against a claim that began meanwhile:
-  /// what it read may be older than what the claim adopted. Returns what the kernel must `forget`.
+  /// what it read may be older than what the claim adopted. Returns what the caller must `forget`.
   func adopt(_ root: Root, _ etag: ETag, claiming: Bool) async throws(RemoteError) -> [StalePages] {
     let isKnown = state.withLock { state in
       root.commit == state.root.commit && root.checkpoint == state.root.checkpoint
@@ -194,6 +196,7 @@ extension Group {
       state.etag = etag
       state.isVerified = true
       state.checkedAt = engine.clock.now
+      if !stale.isEmpty { state.forgetting.underWay += 1 }
       return stale
     }
   }
@@ -219,13 +222,13 @@ extension Group {
     state.tail = TailChanges(root: root, tables: tree.tables, geometry: geometry)
     state.namespace = tree.namespace
     state.generation += 1
-    let isContinued = root.history.contains(old.commit)
+    let isContinued = root.contains(old.commit)
     for (file, open) in state.regions.sorted(by: { $0.key < $1.key })
     where tree.namespace[file] == nil && open.opens == 0 {
       open.region.close()
       state.regions[file] = nil
     }
-    var stale: [StalePages] = []
+    var stale = closedFilesChanged(since: isContinued ? old.commit : nil, state)
     for (file, open) in state.regions.sorted(by: { $0.key < $1.key })
     where state.unlinked[file] == nil {
       let changed =
@@ -237,18 +240,12 @@ extension Group {
       guard open.opens > 0 else { continue }
       let end = max(oldSize, open.region.size)
       let pages = StalePages(
-        region: open.region, path: state.namespace.path(of: file),
+        file: file, region: open.region, path: state.namespace.path(of: file),
         ranges: geometry.bytes(of: RangeSet(changed), end: end),
         isResized: oldSize != open.region.size)
       if pages.isResized || !pages.ranges.isEmpty { stale.append(pages) }
     }
     return stale
-  }
-
-  /// Waits until the kernel has forgotten old pages.
-  func forget(_ stale: [StalePages]) async {
-    guard !stale.isEmpty, let forget = engine.forgetPages.withLock({ $0 }) else { return }
-    await forget(self, stale)
   }
 
   private func mayAdopt(_ root: Root, _ state: borrowing State, _ claiming: Bool) -> Bool {

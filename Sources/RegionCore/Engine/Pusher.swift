@@ -139,12 +139,14 @@ extension Group {
     new.nextFileID = nextFileID
     new.tail += references
     let root = new
-    try await swap(to: root) { self.committed(root, $0, recipe, tables) }
+    try await swap(to: root) { $0.committed(root, $1, recipe, tables) }
   }
 
   /// Replaces the root and then calls `finish`. If the store cannot say what became of it, the same
   /// bytes are tried again later (`finishPendingSwap`), and nothing else before.
-  func swap(to new: Root, finish: @escaping @Sendable (ETag) -> Void) async throws(PushError) {
+  func swap(
+    to new: Root, finish: @escaping @Sendable (Group, ETag) -> Void
+  ) async throws(PushError) {
     state.withLock { $0.pendingSwap = PendingSwap(root: new, finish: finish) }
     try await finishPendingSwap()
   }
@@ -160,14 +162,14 @@ extension Group {
       // Done, not acknowledged, and taken over since: what it committed is committed.
       if pending.root.commit != old.commit, root.contains(pending.root.commit) {
         objects.keeping { () throws(LocalError) in try objects.copies?.keep(pending.root) }
-        pending.finish(current)
+        pending.finish(self, current)
         state.withLock { $0.pendingSwap = nil }
       }
       throw .lost(root, current)
     case .done(let etag):
       // Before the log lets go of what the new root holds.
       objects.keeping { () throws(LocalError) in try objects.copies?.keep(pending.root) }
-      pending.finish(etag)
+      pending.finish(self, etag)
       state.withLock { $0.pendingSwap = nil }
     }
   }

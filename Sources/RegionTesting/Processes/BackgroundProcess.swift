@@ -67,7 +67,7 @@ public final class BackgroundProcess: @unchecked Sendable {
   /// The next line of its standard output.
   ///
   /// - Throws: `ProcessFailure` if it ends or the time passes without one.
-  public func nextLine(timeout: Duration = .seconds(30)) throws(ProcessFailure) -> String {
+  public func nextLine(timeout: Duration = Patience.limit) throws(ProcessFailure) -> String {
     let deadline = ContinuousClock.now + timeout
     while true {
       let ended = !isRunning
@@ -94,7 +94,9 @@ public final class BackgroundProcess: @unchecked Sendable {
   /// Waits for its end.
   ///
   /// - Throws: `ProcessFailure` if the time passes first; it then goes on running.
-  public func waitForExit(timeout: Duration) throws(ProcessFailure) -> ProcessResult {
+  public func waitForExit(timeout: Duration = Patience.limit) throws(ProcessFailure)
+    -> ProcessResult
+  {
     let deadline = ContinuousClock.now + timeout
     var pause: UInt32 = 1000
     while isRunning {
@@ -112,11 +114,11 @@ public final class BackgroundProcess: @unchecked Sendable {
     if isRunning { _ = Glibc.kill(pid, number) }
   }
 
-  /// Kills its process group and waits, at most 5 s (one in D state does not die).
+  /// Kills its process group and waits, for 4,000 looks at most (one in D state does not die).
   public func kill() {
     guard isRunning else { return }
     _ = Glibc.kill(-pid, SIGKILL)
-    for _ in 0..<1000 where isRunning { usleep(5000) }
+    for _ in 0..<4000 where isRunning { usleep(5000) }
   }
 
   /// Where each thread of the process and of its group's others waits in the kernel (as root), to

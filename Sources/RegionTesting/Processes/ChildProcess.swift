@@ -42,7 +42,7 @@ public enum ChildProcess {
   ///   than 0 is no error here.
   public static func run(
     _ command: [String], environment: [String: String] = [:], input: String? = nil,
-    timeout: Duration = .seconds(60)
+    timeout: Duration = Patience.limit
   ) throws(ProcessFailure) -> ProcessResult {
     let process = try BackgroundProcess(command, environment: environment)
     if let input { process.write(input) }
@@ -61,7 +61,7 @@ public enum ChildProcess {
   @discardableResult
   public static func check(
     _ command: [String], environment: [String: String] = [:], input: String? = nil,
-    timeout: Duration = .seconds(60)
+    timeout: Duration = Patience.limit
   ) throws(ProcessFailure) -> ProcessResult {
     let result = try run(command, environment: environment, input: input, timeout: timeout)
     guard result.succeeded else { throw ProcessFailure("\(result)") }

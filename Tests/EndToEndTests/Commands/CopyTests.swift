@@ -88,7 +88,7 @@ extension EndToEnd {
       let command = [Products.path("regionfs"), "cp", "--json", original, "\(store.address)/copy"]
       let first = try BackgroundProcess(command, environment: try store.commandEnvironment())
       // The first commit has eight segments; a ninth belongs to the second.
-      let deadline = ContinuousClock.now + .seconds(60)
+      let deadline = ContinuousClock.now + Patience.limit
       while try segments(store) < 9, first.isRunning, ContinuousClock.now < deadline {
         usleep(2000)
       }
@@ -124,7 +124,7 @@ extension EndToEnd {
       let back = store.scratch.file("back")
       let command = [Products.path("regionfs"), "cp", "\(store.address)/copy", back]
       let first = try BackgroundProcess(command, environment: try store.commandEnvironment())
-      let deadline = ContinuousClock.now + .seconds(60)
+      let deadline = ContinuousClock.now + Patience.limit
       while !Files.exists(back + ".regionfs-part.at"), first.isRunning,
         ContinuousClock.now < deadline
       {
@@ -203,7 +203,7 @@ extension EndToEnd {
       try Self.makeFile(original, mebibytes: 100)
       let command = [Products.path("regionfs"), "cp", original, "\(store.address)/copy"]
       let copy = try BackgroundProcess(command, environment: try store.commandEnvironment())
-      let deadline = ContinuousClock.now + .seconds(60)
+      let deadline = ContinuousClock.now + Patience.limit
       while try segments(store) == 0, copy.isRunning, ContinuousClock.now < deadline {
         usleep(1000)
       }

@@ -238,7 +238,7 @@ extension EndToEnd {
           #expect(result.status == 0, "\(result)")
           #expect(result.output.contains("0 orphans"))
         }
-        _ = try writer.waitForExit(timeout: .seconds(60))
+        _ = try writer.waitForExit()
         try mounted.unmount()
       }
     }

@@ -12,7 +12,7 @@ extension EndToEnd {
         func answer(_ words: String..., value expression: String) throws -> String {
           let result = try ChildProcess.check(
             [Products.path("regionfs")] + words, environment: mounted.environment,
-            timeout: .seconds(120))
+            timeout: Patience.limit)
           return try TestStore.value("(d['version'], \(expression))", of: result.output)
         }
         try ChildProcess.check(["sh", "-c", "head -c 1M /dev/urandom > '\(file)'"])
@@ -44,7 +44,7 @@ extension EndToEnd {
       let options = "cache_dir=\(mounted.cacheDirectory),push_interval=1h"
       let mount = try ChildProcess.check(
         [tool, "mount", "--json", store.address, mounted.mountpoint, "-o", options],
-        environment: mounted.environment, timeout: .seconds(120))
+        environment: mounted.environment)
       let pid = try TestStore.value("d['daemonPID']", of: mount.output)
       let place = try TestStore.value("d['mountpoint'], d['cacheDirectory']", of: mount.output)
       #expect(place == "('\(mounted.mountpoint)', '\(mounted.cacheDirectory)')")
@@ -52,7 +52,7 @@ extension EndToEnd {
       #expect(try TestStore.value("d['mounts'][0]['mount']['pid']", of: report) == pid)
       let umount = try ChildProcess.check(
         [tool, "umount", "--json", "--no-wait", mounted.mountpoint],
-        environment: mounted.environment, timeout: .seconds(120))
+        environment: mounted.environment)
       #expect(try TestStore.value("d['mountpoint']", of: umount.output) == mounted.mountpoint)
       for _ in 0..<6000 {
         guard try ChildProcess.run(["kill", "-0", pid]).status == 0 else { return }

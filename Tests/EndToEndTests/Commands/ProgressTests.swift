@@ -9,7 +9,7 @@ extension EndToEnd {
     static func onTerminal(_ command: [String], _ environment: [String: String]) throws -> String {
       let line = command.map { "'\($0)'" }.joined(separator: " ")
       return try ChildProcess.run(
-        ["script", "-qec", line, "/dev/null"], environment: environment, timeout: .seconds(120)
+        ["script", "-qec", line, "/dev/null"], environment: environment, timeout: Patience.limit
       ).output
     }
 
@@ -29,7 +29,7 @@ extension EndToEnd {
         try mounted.mount()
         try ChildProcess.check(["sh", "-c", write])
         let quick = try ChildProcess.run(
-          umount + ["--no-wait"], environment: mounted.environment, timeout: .seconds(60))
+          umount + ["--no-wait"], environment: mounted.environment)
         #expect(quick.status == 0 && quick.errors.contains("MiB not committed yet, safe in"))
         #expect(quick.errors.contains("Follow it with: regionfs umount \(mounted.mountpoint)"))
         try proxy.control("bandwidth off")

@@ -37,7 +37,7 @@ extension EndToEnd {
         try ChildProcess.check(
           Programs.command(
             "live_view.py", [ending, Products.path("regionfs-stat"), mounted.mountpoint]),
-          environment: mounted.environment, timeout: .seconds(120))
+          environment: mounted.environment)
       }
     }
 
@@ -63,7 +63,7 @@ extension EndToEnd {
           "timeout 3 \(Products.path("regionfs-stat")) --watch=0.2 \(mounted.mountpoint)"
         let result = try ChildProcess.run(
           ["script", "-qec", command, "/dev/null"],
-          environment: mounted.environment.merging(["TERM": "dumb"]) { $1 }, timeout: .seconds(30))
+          environment: mounted.environment.merging(["TERM": "dumb"]) { $1 })
         #expect(result.output.contains("/large size=8388608 present="))
         #expect(!result.output.contains("\u{1B}"))
       }

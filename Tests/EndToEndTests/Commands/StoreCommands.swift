@@ -18,7 +18,7 @@ extension TestStore {
   func regionfs(_ arguments: String...) throws -> ProcessResult {
     try ChildProcess.run(
       [Products.path("regionfs")] + arguments + storeOptions,
-      environment: try commandEnvironment(), timeout: .seconds(120))
+      environment: try commandEnvironment())
   }
 
   /// Runs `regionfs` and demands that it succeeds; returns its standard output.
@@ -26,7 +26,7 @@ extension TestStore {
   func succeed(_ arguments: String...) throws -> String {
     let result = try ChildProcess.run(
       [Products.path("regionfs")] + arguments + storeOptions,
-      environment: try commandEnvironment(), timeout: .seconds(120))
+      environment: try commandEnvironment())
     guard result.succeeded else { throw ProcessFailure("\(result)") }
     return result.output
   }

@@ -51,13 +51,13 @@ extension EndToEnd {
       let words = Self.chunks.map(String.init).joined(separator: ",")
       let file = mounted.mountpoint + "/f"
       let process = try BackgroundProcess(["python3", "-c", Self.program, file, words])
-      #expect(try process.nextLine(timeout: .seconds(60)) == "open")
+      #expect(try process.nextLine() == "open")
       try whenOpen()
       process.write("\n")
-      let sum = try process.nextLine(timeout: .seconds(120))
+      let sum = try process.nextLine()
       let misses = try #require(Int(try fixture.region(mounted, "['faults']['misses']")))
       process.write("\n")
-      _ = try process.waitForExit(timeout: .seconds(60))
+      _ = try process.waitForExit()
       return (sum, misses)
     }
 
@@ -166,7 +166,7 @@ extension EndToEnd {
       ) { mounted in
         _ = try run(fixture, mounted)
         try proxy.addRule("action=blackhole")
-        try mounted.unmount(timeout: .seconds(120))
+        try mounted.unmount()
       }
     }
   }

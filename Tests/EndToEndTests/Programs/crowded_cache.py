@@ -100,7 +100,7 @@ class Run:
         self.map.flush()
         os.fsync(self.file)
         self.written.clear()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while used(self.arguments.cache) > self.arguments.limit * MIB:
             if time.monotonic() > deadline:
                 sys.exit(f"{used(self.arguments.cache)} bytes long after everything was committed")

@@ -107,7 +107,7 @@ class Session:
         return bool(data)
 
     def wait(self, what, condition):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not condition():
             assert time.monotonic() < deadline, f"no {what}:\n{self.screen.text}"
             assert self.read(0.1), f"ended before {what}: {self.raw[-500:]!r}"
@@ -143,7 +143,7 @@ def main():
         number = {"term": signal.SIGTERM, "crash": signal.SIGSEGV, "hangup": signal.SIGHUP}[ending]
         os.kill(session.pid, number)
     settings = None
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while LEAVE not in session.raw and time.monotonic() < deadline and session.read(0.1):
         pass
     try:

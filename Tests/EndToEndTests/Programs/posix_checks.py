@@ -847,7 +847,7 @@ def lock_of_a_killed_process_is_released(d):
     descriptor = os.open(d + "/f", os.O_RDWR)
     fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     # The release of an open file may come a little later than the death.
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 300
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

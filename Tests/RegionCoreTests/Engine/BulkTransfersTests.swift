@@ -88,7 +88,7 @@ import Testing
   }
 
   /// What may not begin waits, and begins when the read has its bytes.
-  @Test func theEndOfAReadLetsOthersBegin() async {
+  @Test func theEndOfAReadLetsOthersBegin() async throws {
     let clock = ManualClock()
     let bulk = BulkTransfers(clock: clock, health: StoreHealth(), mostBytes: .max)
     await busy(bulk, clock)
@@ -98,7 +98,7 @@ import Testing
     bulk.noteDemand(.milliseconds(300))
     var permits = await fill(bulk)
     let waiting = Task { await bulk.permit() }
-    while bulk.waitingCount == 0 { await Task.yield() }
+    try await eventually("the transfer waits") { bulk.waitingCount > 0 }
     bulk.demandEnded()
     permits.append(await waiting.value)
     for permit in permits + [permit] { bulk.giveBack(permit, bytes: permit.bytes) }

@@ -52,10 +52,10 @@ import Testing
         Issue.record(error)
       }
     }
-    while !told.isRaised { await Task.yield() }
+    try await eventually("it is told") { told.isRaised }
     #expect(!done.isRaised)
     holder.withLock { $0 = nil }
-    while !done.isRaised { await Task.yield() }
+    try await eventually("it is done") { done.isRaised }
   }
 
   @Test func groupsWithLogsAreFound() throws {

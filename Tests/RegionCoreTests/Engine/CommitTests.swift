@@ -31,7 +31,7 @@ import Testing
     try group.make("first")
     try await later()
     group.commit { _ in }
-    while daemon.faults.parked == 0 { await Task.yield() }
+    try await eventually("a request is held up") { daemon.faults.parked > 0 }
     #expect(group.state.withLock { $0.root.tail.isEmpty && $0.root.checkpoint != nil })
     let found = try await world.elsewhere(group.id)
     daemon.faults.release()
@@ -88,7 +88,7 @@ import Testing
     let before = daemon.faults.requests.count { $0.operation == .put && $0.key.contains("/seg/") }
     try group.make("g")
     group.commit { _ in }
-    while daemon.faults.faults < 5 { await Task.yield() }
+    try await eventually("five requests have failed") { daemon.faults.faults >= 5 }
     let after = daemon.faults.requests.count { $0.operation == .put && $0.key.contains("/seg/") }
     #expect(after == before)
     daemon.comeUp()
@@ -178,10 +178,10 @@ import Testing
     group.commit { _ in }
     var cuts: Set<SequenceNumber> = []
     while group.uncommittedBytes > 0 {
-      guard daemon.faults.parked > 0 else {
-        await Task.yield()
-        continue
+      try await eventually("a commit begins, or everything is committed") {
+        daemon.faults.parked > 0 || group.uncommittedBytes == 0
       }
+      guard daemon.faults.parked > 0 else { break }
       let cut = group.state.withLock { $0.root.cut }
       cuts.insert(cut)
       #expect(try await world.elsewhere(group.id) == (cut == 0 ? [:] : states[cut]))
@@ -212,5 +212,23 @@ import Testing
     let next = try await world.host(1).load(group.id)
     #expect(try time(next) == third && third > second)
     next.closeRegions()
+  }
+
+  /// A bug that was: a group whose daemon stopped while it replaced the root was kept for good, by what
+  /// it had noted to do then.
+  @Test func aGroupThatStopsWithinACommitEnds() async throws {
+    let daemon = try world.host(1)
+    weak var remains: Group?
+    do {
+      let group = try await daemon.create()
+      try group.make("f")
+      daemon.faults.add(.init(.blackhole, on: [.put], keyContains: "/root", count: 1))
+      group.commit { _ in }
+      try await eventually("a request is held up") { daemon.faults.parked > 0 }
+      await daemon.crash(group)
+      #expect(group.state.withLock { $0.pendingSwap != nil })
+      remains = group
+    }
+    try await eventually("nobody has the group any more") { remains == nil }
   }
 }

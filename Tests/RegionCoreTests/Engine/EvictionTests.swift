@@ -165,7 +165,7 @@ import Testing
     let region = try group.region("f")
     for _ in 0..<2 { #expect(try await group.contents("f") == bytes) }
     daemon.engine.cacheBudget.makeRoom()
-    while daemon.engine.cacheBudget.isAtWork { await Task.yield() }
+    try await eventually("the eviction ends") { !daemon.engine.cacheBudget.isAtWork }
     daemon.engine.cacheBudget.makeRoom()
     #expect(try region.data.allocatedBytes() <= limit)
     #expect(daemon.engine.cacheBudget.statistics.evictedChunks > 0)

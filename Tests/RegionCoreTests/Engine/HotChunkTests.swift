@@ -21,7 +21,9 @@ import Testing
       let start = chunk * Self.chunk
       #expect(try await region.contents(start..<start + 100) == Array(content[start..<start + 100]))
     }
-    while region.chunksPresent.load(ordering: .relaxed) < Self.chunks { await Task.yield() }
+    try await eventually("all chunks are here") {
+      region.chunksPresent.load(ordering: .relaxed) >= Self.chunks
+    }
     return (group, region)
   }
 

@@ -105,7 +105,7 @@ import Testing
       // Between the look at the root and its replacement the holder commits.
       daemon.faults.add(.init(.blackhole, on: [.put], keyContains: "/root", count: 1))
       let claim = Task { try await second.claim() }
-      while daemon.faults.parked == 0 { await Task.yield() }
+      try await eventually("a request is held up") { daemon.faults.parked > 0 }
       if round == 0 {
         try first.make("f")
         try await first.committed()
@@ -219,7 +219,7 @@ import Testing
     let group = try await daemon.load(id)
     daemon.faults.add(.init(.blackhole, on: [.put], keyContains: "/root", count: 1))
     let claim = Task { try await group.claim() }
-    while daemon.faults.parked == 0 { await Task.yield() }
+    try await eventually("a request is held up") { daemon.faults.parked > 0 }
     group.abandon()
     await #expect(throws: RegionError.notFound) { try await claim.value }
     daemon.faults.release()
@@ -311,5 +311,67 @@ import Testing
       try await group.committed()
       try await world.leave(group)
     }
+  }
+
+  /// A bug that was: a refresh adopted the new root, so the claim right behind it had nothing to forget
+  /// and did not wait. An old page could be dirtied meanwhile and go over the other writer's commit.
+  @Test func aClaimWaitsUntilTheKernelForgotWhatARefreshAdopted() async throws {
+    let id = try await world.group([1, 2, 3])
+    let daemon = try world.host(1)
+    let group = try await daemon.load(id)
+    let region = try group.region("f")
+    let other = try await world.host(2).load(id)
+    try await other.claim()
+    try await other.put([4, 5], try other.region("f"), at: 1)
+    try await world.leave(other)
+    let (isAsked, mayForget, isClaimed) = (Flag(), Flag(), Flag())
+    let clock = daemon.engine.clock
+    daemon.engine.forgetPages.withLock {
+      $0 = { _, pages in
+        if !pages.isEmpty { isAsked.raise() }
+        while !mayForget.isRaised { await clock.sleep(for: .milliseconds(100)) }
+      }
+    }
+    defer { mayForget.raise() }
+    await group.refresh(maxAge: .zero)
+    try await eventually("the kernel is asked to forget") { isAsked.isRaised }
+    let claim = Task {
+      try await group.claim()
+      isClaimed.raise()
+    }
+    try await eventually("the root has the claim") {
+      try await group.objects.root().root.claim == .held(daemon.engine.writer)
+    }
+    // What would go on without waiting has time to.
+    await clock.sleep(for: .seconds(2))
+    #expect(!isClaimed.isRaised)
+    mayForget.raise()
+    try await claim.value
+    #expect(try await region.contents(0..<3) == [1, 4, 5])
+    try await world.leave(group)
+  }
+
+  /// A bug that was: only open files were forgotten. Of two opens at once of a closed one, the second
+  /// could be through before the first had made the kernel drop its old pages.
+  @Test func aClaimForgetsPagesOfClosedFilesToo() async throws {
+    let id = try await world.group([1, 2, 3])
+    let daemon = try world.host(1)
+    let group = try await daemon.load(id)
+    let file = try group.region("f").file
+    group.close(file, writable: true)
+    let other = try await world.host(2).load(id)
+    try await other.claim()
+    try await other.put([4, 5], try other.region("f"), at: 1)
+    try other.make("unknown here")
+    try await world.leave(other)
+    let forgotten = Lock<[FileID]>([])
+    daemon.engine.forgetPages.withLock {
+      $0 = { _, pages in
+        forgotten.withLock { $0 += pages.filter(\.isWhole).map(\.file) }
+      }
+    }
+    try await group.claim()
+    #expect(forgotten.withLock { $0 } == [file])
+    try await world.leave(group)
   }
 }

@@ -68,7 +68,7 @@ import Testing
     daemon.faults.add(.init(.blackhole, on: [.get], keyContains: "/seg/", count: 1))
     let region = try reader.region("f")
     region.demand(0..<10) { _ in }
-    while daemon.faults.parked == 0 { await Task.yield() }
+    try await eventually("a request is held up") { daemon.faults.parked > 0 }
     #expect(region.beginFill(0, .demand) == [0..<16])
     let (_, writer) = try await writer(2, id)
     try await writer.put([9, 9, 9], try writer.region("f"), at: 0)
@@ -122,7 +122,7 @@ import Testing
       do { try region.invalidate(0..<1) } catch { Issue.record(error) }
       isDropped.raise()
     }
-    while region.chunks.isPresent(0) { await Task.yield() }
+    try await eventually("the chunk is being dropped") { !region.chunks.isPresent(0) }
     let buffer = IOBuffer(capacity: 4096)
     for _ in 0..<50 {
       buffer.count = try unsafe region.data.read(into: buffer.memory, at: 0)
@@ -131,7 +131,7 @@ import Testing
       await Task.yield()
     }
     region.chunks.leave(0)
-    while !isDropped.isRaised { await Task.yield() }
+    try await eventually("the chunk is dropped") { isDropped.isRaised }
   }
 
   @Test func truncatingDownAndUpBesideAPullDoesNotBringOldBytesBack() async throws {
@@ -140,7 +140,7 @@ import Testing
     daemon.faults.add(.init(.blackhole, on: [.get], keyContains: "/seg/", count: 1))
     let region = try group.region("f")
     async let read = region.contents(0..<2 * Self.chunk)
-    while daemon.faults.parked == 0 { await Task.yield() }
+    try await eventually("a request is held up") { daemon.faults.parked > 0 }
     try await group.perform(region) { group.resize(region, to: 0) }
     try await group.perform(region) { group.resize(region, to: UInt64(2 * Self.chunk)) }
     daemon.faults.release()
@@ -184,11 +184,11 @@ import Testing
       region.close()
       isClosed.raise()
     }
-    while !isFailed.isRaised { await Task.yield() }
+    try await eventually("the read has failed") { isFailed.isRaised }
     for _ in 0..<100 { await Task.yield() }
     #expect(!isClosed.isRaised)
     region.endFill(0, .demand, filled: true)
-    while !isClosed.isRaised { await Task.yield() }
+    try await eventually("the region is closed") { isClosed.isRaised }
     #expect(region.beginFill(0, .demand) == nil)
     daemon.faults.removeRules()
     daemon.faults.release()
@@ -221,7 +221,7 @@ import Testing
         region.state.withLock { $0.machine.checkInvariants() }
       }
       if random.oneIn(2) { region.close() }
-      while answers.withLock({ $0.count }) < 60 { await Task.yield() }
+      try await eventually("all reads are answered") { answers.withLock { $0.count } >= 60 }
       group.crash()
       for _ in 0..<20 { await Task.yield() }
       #expect(answers.withLock { $0.values.allSatisfy { $0 == 1 } }, "seed \(seed)")
@@ -269,7 +269,9 @@ import Testing
     let group = try await daemon.load(id)
     let region = try group.region("f")
     region.pull([30..<32, 3..<4, 17..<18], .trace, reason: "test")
-    while region.state.withLock({ $0.background.phase == .running }) { await Task.yield() }
+    try await eventually("the pull ends") {
+      region.state.withLock { $0.background.phase != .running }
+    }
     #expect((0..<40).filter { region.chunks.isPresent($0) } == [3, 17, 30, 31])
     #expect(region.state.withLock { $0.background.phase } == .idle)
     await pull(region)
@@ -285,7 +287,9 @@ import Testing
       region.pull([first..<first + 1], first % 2 == 0 ? .hint : .request, reason: "test")
       await Task.yield()
     }
-    while region.state.withLock({ $0.background.phase == .running }) { await Task.yield() }
+    try await eventually("the pull ends") {
+      region.state.withLock { $0.background.phase != .running }
+    }
     #expect((0..<40).allSatisfy { region.chunks.isPresent($0) })
   }
 
@@ -297,7 +301,7 @@ import Testing
     for chunk in [70, 65, 60, 55] {
       _ = try await region.contents(chunk * Self.chunk..<chunk * Self.chunk + 9)
     }
-    while region.state.withLock({ $0.machine.pullCount > 0 }) { await Task.yield() }
+    try await eventually("all pulls end") { region.state.withLock { $0.machine.pullCount == 0 } }
     let expected = Set([70, 65, 60, 55, 50, 45, 40, 35, 30, 25, 20, 15] as [ChunkIndex])
     #expect(expected.allSatisfy { region.chunks.isPresent($0) })
     #expect(!region.chunks.isPresent(51) && !region.chunks.isPresent(5))
@@ -319,7 +323,7 @@ import Testing
     daemon.faults.add(.init(.blackhole, on: [.get], keyContains: "/seg/", count: 1))
     let region = try group.region("f")
     region.pullAll(reason: "test")
-    while daemon.faults.parked == 0 { await Task.yield() }
+    try await eventually("a request is held up") { daemon.faults.parked > 0 }
     let held = region.state.withLock { $0.machine.pulling(in: 0..<40).min() }
     let first = Int(try #require(held)) * Self.chunk
     #expect(
@@ -336,9 +340,9 @@ import Testing
     daemon.faults.add(.init(.blackhole, on: [.get], keyContains: "/seg/"))
     let region = try group.region("f")
     region.pullAll(reason: "test")
-    while daemon.faults.parked == 0 { await Task.yield() }
+    try await eventually("a request is held up") { daemon.faults.parked > 0 }
     region.demand(0..<10) { _ in }
-    while daemon.faults.parked < 2 { await Task.yield() }
+    try await eventually("two requests are held up") { daemon.faults.parked >= 2 }
     #expect(region.beginFill(0, .bulk) == [0..<16])
     #expect(region.beginFill(0, .demand) == nil)
     try region.data.write(World.pattern(Self.chunk), at: 0)

@@ -81,7 +81,7 @@ import Testing
           group.withLock { $0 = loaded }
           try await work(loaded)
         }
-        while !store.isStopped { await Task.yield() }
+        try await eventually("the request is held up") { store.isStopped }
         _ = try await successor.takeOver()
         for round in 0..<3 {
           try await write(UInt8(200 + round), successor, page: round)
@@ -122,7 +122,7 @@ import Testing
       store.stop(at: index, .before)
       let group = try await dead.load(id)
       let race = Task { try await work(group) }
-      while !store.isStopped { await Task.yield() }
+      try await eventually("the request is held up") { store.isStopped }
       group.crash()
       store.kill()
       // The next daemon of the same cache reads the root, and then the request is done.

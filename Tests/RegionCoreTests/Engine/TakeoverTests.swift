@@ -20,11 +20,6 @@ import Testing
     try await group.put(bytes, region, at: offset)
   }
 
-  private func eventually(_ what: String, _ condition: () -> Bool) async throws {
-    for _ in 0..<10_000 where !condition() { try await Task.sleep(for: .milliseconds(1)) }
-    try #require(condition(), "\(what)")
-  }
-
   private func saver(_ daemon: Daemon) -> AsideSaver {
     AsideSaver(engine: daemon.engine, cacheDirectory: daemon.cache, bootID: daemon.boot)
   }
@@ -308,7 +303,7 @@ import Testing
     try await write([4], "f", first)
     daemon.faults.add(.init(.blackholeAfter, on: [.put], keyContains: "/root", count: 1))
     let commit = Task { try await first.committed() }
-    while daemon.faults.parked == 0 { await Task.yield() }
+    try await eventually("a request is held up") { daemon.faults.parked > 0 }
     let second = try await world.host(2).load(first.id)
     _ = try await second.takeOver()
     try await write([9], "g", second)

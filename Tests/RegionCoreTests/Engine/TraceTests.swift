@@ -104,8 +104,8 @@ import Testing
     daemon.faults.add(.init(.blackhole, on: [.get], keyContains: "/seg/"))
     let region = try group.region("f")
     group.replayTrace(opening: region)
-    for _ in 0..<3000 where daemon.faults.parked < TransferWindow.transferLimit {
-      await group.engine.clock.sleep(for: .milliseconds(10))
+    try await eventually("all transfers are held up") {
+      daemon.faults.parked >= TransferWindow.transferLimit
     }
     let pulling = region.state.withLock { state in
       order.filter { state.machine.isPulling(UInt64($0)) }
@@ -170,7 +170,7 @@ import Testing
     func isNoted() -> Bool {
       daemon.lines.withLock { $0.contains { $0.hasPrefix(line) } }
     }
-    while !isNoted() { await Task.yield() }
+    try await eventually("the line is in the log") { isNoted() }
     try await read(Self.order, of: group)
     #expect(daemon.engine.errors.withLock { $0.count } == 0)
     group.closeRegions()
@@ -263,7 +263,7 @@ import Testing
     daemon.faults.add(.init(.blackhole, on: [.get], keyContains: "/seg/"))
     let region = try group.region("f")
     group.replayTrace(opening: region)
-    while daemon.faults.parked == 0 { await Task.yield() }
+    try await eventually("a request is held up") { daemon.faults.parked > 0 }
     func demand(_ chunks: [Int]) {
       for chunk in chunks {
         let start = UInt64(chunk * Self.chunk)
@@ -325,7 +325,7 @@ import Testing
     func isHere(_ file: FileID) -> Bool {
       second.openRegion(of: file)?.chunksPresent.load(ordering: .relaxed) == 1
     }
-    while !files.allSatisfy(isHere) { await daemon.engine.clock.sleep(for: .milliseconds(10)) }
+    try await eventually("the chunks of the trace are here") { files.allSatisfy(isHere) }
     for (name, file) in zip(wanted, files) {
       try await read([0], of: second, name)
       #expect(second.openRegion(of: file)?.misses.load(ordering: .relaxed) == 0)

@@ -38,7 +38,7 @@ import Testing
     #expect(next.segmentReads == reads)
     // Nor after its commit and a checkpoint.
     try await again.committed()
-    while again.state.withLock({ !$0.root.tail.isEmpty }) { await Task.yield() }
+    try await eventually("a checkpoint is made") { again.state.withLock { $0.root.tail.isEmpty } }
     try await world.leave(again)
     let last = try world.host(1)
     let final = try await last.load(id)
@@ -124,12 +124,32 @@ import Testing
     try await other.claim()
     try await other.put([0xCC], try other.region("f"), at: 7 * Self.chunk)
     try await other.committed()
-    while other.state.withLock({ !$0.root.tail.isEmpty }) { await Task.yield() }
+    try await eventually("a checkpoint is made") { other.state.withLock { $0.root.tail.isEmpty } }
     try await other.put([0xDD], try other.region("f"), at: 6 * Self.chunk)
     try await other.committed()
     let expected = try await other.contents("f")
     try await world.leave(other)
     #expect(try await world.host(1).load(id).contents("f") == expected)
+  }
+
+  /// A bug that was: a root with nothing new but a checkpoint dropped all that followers had.
+  @Test func aCheckpointAloneDropsNothing() async throws {
+    let id = try await world.group(World.pattern(4 * Self.chunk))
+    let writer = try await world.host(2) { $0.checkpointSegmentsAtRelease = 1 }.load(id)
+    try await writer.claim()
+    try await writer.put([9], try writer.region("f"), at: 0)
+    try await writer.committed()
+    let reader = try await world.host(1).load(id)
+    let region = try reader.region("f")
+    let expected = try await reader.contents("f")
+    #expect(reader.state.withLock { !$0.root.tail.isEmpty })
+    let file = try writer.region("f").file
+    for _ in 0..<2 { writer.close(file, writable: true) }
+    try await world.leave(writer)
+    await reader.refresh(maxAge: .zero)
+    #expect(reader.state.withLock { $0.root.tail.isEmpty })
+    #expect((0..<4).allSatisfy { region.chunks.isPresent($0) })
+    #expect(try await reader.contents("f") == expected)
   }
 
   @Test func aRegionWithUncommittedPagesInAbsentChunksIsNotRetired() async throws {

@@ -49,7 +49,7 @@ import Testing
   @Test func isNotServedWhenItIsOld() async throws {
     try await put("old")
     begin()
-    while gets == 0 { await Task.yield() }
+    try await eventually("the early read is asked for") { gets > 0 }
     try await put("new")
     clock.advance(by: .seconds(1))
     #expect(try await get().text == "new")
@@ -60,7 +60,7 @@ import Testing
   @Test func isNotServedAfterAChange() async throws {
     try await put("old")
     begin()
-    while gets == 0 { await Task.yield() }
+    try await eventually("the early read is asked for") { gets > 0 }
     try await put("new", through: early)
     #expect(try await get().text == "new")
     #expect(gets == 2)
@@ -71,7 +71,7 @@ import Testing
 
   @Test func whatDidNotComeIsAskedForAgain() async throws {
     begin()
-    while gets == 0 { await Task.yield() }
+    try await eventually("the early read is asked for") { gets > 0 }
     try await put("made since")
     #expect(try await get().text == "made since")
     begin(limit: 3)
@@ -95,7 +95,7 @@ import Testing
     try await put("old")
     faults.add(.init(.blackhole, on: [.get], count: 1))
     begin()
-    while faults.parked == 0 { await Task.yield() }
+    try await eventually("a request is held up") { faults.parked > 0 }
     early.end()
     #expect(try await get().text == "old")
   }
@@ -132,7 +132,7 @@ import Testing
     _ = try await first.names()
     await first.groups()
     let begun = { faults.requests.filter { $0.operation == .get } }
-    while begun().count < 3 { await Task.yield() }
+    try await eventually("three reads have begun") { begun().count >= 3 }
     let reader = Daemon(
       early, cache: try world.scratch.directory("reader"), writer: WriterID(high: 9, low: 9))
     let name = try #require(FileName("a"))

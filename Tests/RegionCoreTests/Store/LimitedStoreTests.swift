@@ -78,11 +78,11 @@ import Testing
       isOver.raise()
       return buffer.count
     }
-    while clock.sleepers == 0 { await Task.yield() }
+    try await eventually("the transfer waits") { clock.sleepers > 0 }
     #expect(!isOver.isRaised)
-    while !isOver.isRaised {
+    try await eventually("the transfer ends") {
       if let wait = clock.untilNextWakeup { clock.advance(by: wait) }
-      await Task.yield()
+      return isOver.isRaised
     }
     #expect(try await second.value == 1 << 20)
     #expect(clock.now.nanoseconds >= 1_750_000_000)
@@ -101,7 +101,7 @@ import Testing
         return error.kind
       }
     }
-    while clock.sleepers == 0 { await Task.yield() }
+    try await eventually("the transfer waits") { clock.sleepers > 0 }
     second.cancel()
     #expect(try await second.value == .cancelled)
   }
@@ -178,7 +178,9 @@ import Testing
       _ = try await store.get(key, range: 0..<4096, into: buffer, priority: .demand)
       return buffer.array
     }
-    while faults.parked == 0 || clock.sleepers == 0 { await Task.yield() }
+    try await eventually("one request is held up, one waits") {
+      faults.parked > 0 && clock.sleepers > 0
+    }
     clock.advance(by: .milliseconds(6))
     #expect(try await late.value == bytes)
     #expect(store.hedges == 1 && faults.parked == 0)

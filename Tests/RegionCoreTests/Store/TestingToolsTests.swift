@@ -128,7 +128,7 @@ import Testing
     let store = FaultStore(MemoryStore())
     store.add(.init(.blackhole))
     let tasks = (0..<2).map { _ in Task { [key] in try await store.delete(key) } }
-    while store.parked < 2 { await Task.yield() }
+    try await eventually("two requests are held up") { store.parked >= 2 }
     tasks[0].cancel()
     await #expect { try await tasks[0].value } throws: { ($0 as? StoreError)?.kind == .cancelled }
     #expect(store.parked == 1)
