@@ -104,11 +104,10 @@ extension Daemon {
   }
 
   private func find(checking: Bool) async -> Finding {
-    // Side by side: each takes round trips.
-    async let writes = checking && needsCheck ? checkWrites() : .usable
+    // Only then the check: it writes, and some stores make a bucket whose name was mistyped.
     let answer = await listNames()
-    guard case .usable = answer else { return answer }
-    return await writes
+    guard case .usable = answer, checking, needsCheck else { return answer }
+    return await checkWrites()
   }
 
   private func listNames() async -> Finding {
