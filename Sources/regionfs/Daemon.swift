@@ -247,7 +247,7 @@ final class Daemon: Sendable {
           unmount(mounted)
         } else {
           engine.log(.warning, "stopped while draining: changes stay in \(cache.path)")
-          exit(75)  // EX_TEMPFAIL
+          endProcess(75)  // EX_TEMPFAIL
         }
       }
     } catch {

@@ -37,7 +37,7 @@ enum DaemonStarter {
       { argument in
         guard let argument = unsafe argument else { return nil }
         let work = unsafe Unmanaged<Child>.fromOpaque(argument).takeRetainedValue()
-        exit(work.body(work.descriptor).rawValue)
+        endProcess(work.body(work.descriptor).rawValue)
       }, work.toOpaque())
     unsafe work.release()
     close(ends[1])

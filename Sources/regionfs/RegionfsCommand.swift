@@ -71,8 +71,9 @@ struct RegionfsCommand: ParsableCommand {
     do {
       var command = try parseAsRoot()
       try command.run()
+      endProcess(0)
     } catch let code as ExitCode {
-      Glibc.exit(code.rawValue)
+      endProcess(code.rawValue)
     } catch {
       let code = exitCode(for: error)
       if code == .validationFailure {
@@ -84,6 +85,14 @@ struct RegionfsCommand: ParsableCommand {
       exit(withError: error)
     }
   }
+}
+
+/// Ends the process without its exit handlers. The engine's threads may still be signing a request that
+/// nobody waits for, and exit(3) tears down libcrypto's tables under them: a daemon that had committed
+/// everything ended with SIGSEGV.
+func endProcess(_ code: Int32) -> Never {
+  fflush(nil)
+  _exit(code)
 }
 
 /// Ends a command with one line on stderr.

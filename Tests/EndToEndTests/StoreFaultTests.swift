@@ -70,6 +70,27 @@ extension EndToEnd {
       #expect(fired.allSatisfy { $0 > 0 }, "not every rule was tried: \(fired) \(rules)")
     }
 
+    /// exit(3) tore libcrypto down while a transfer was being signed again: three unmounts in a hundred
+    /// ended with SIGSEGV, after everything was committed.
+    @Test func anUnmountBesideTransfersEndsWell() async throws {
+      let store = try await TestStore(.s3)
+      try store.mounted { mounted in
+        let file = mounted.mountpoint + "/f"
+        try Programs.run("pattern.py", ["write", file, "--pages", "16384", "--seed", "1"])
+        try mounted.unmount()
+      }
+      let proxy = try ImpairmentProxy(to: try #require(store.serverAddress))
+      try proxy.addRule("match=GET .*/seg/,action=reset-response-body,probability=0.5")
+      for round in 0..<40 {
+        let options = ["ro", "pull=background"]
+        try store.mounted("m\(round)", options: options, through: proxy) { mounted in
+          try ChildProcess.check(["head", "-c", "1", mounted.mountpoint + "/f"])
+          ChildProcess.pause(.milliseconds(3 * (round % 20)))
+          try mounted.unmount()
+        }
+      }
+    }
+
     /// Faults that stay: the reader gets an error and never a wrong byte; when they end, so do the
     /// errors.
     @Test(arguments: [
