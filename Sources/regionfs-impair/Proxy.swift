@@ -23,6 +23,7 @@ final class Proxy {
   /// The connection whose turn it is: the first that found the shared wire taken in the last round.
   /// Served in a fixed order, the first ones would have all of a narrow wire.
   private var turn: UInt64 = 0
+  /// In this round.
   var firstDenied: UInt64?
   private var nextID: UInt64 = 1
   private let poll: Int32

@@ -35,7 +35,7 @@ extension Proxy {
       lane.wireFreeAt = [shared.blockedUntil(now), lane.wire.blockedUntil(now)]
         .compactMap { $0 }.max()
       if lane.wireFreeAt != nil {
-        if firstDenied == nil { firstDenied = connection.id }
+        if firstDenied == nil, shared.blockedUntil(now) != nil { firstDenied = connection.id }
         return false
       }
       let quantum = min(1 << 20, shared.quantum, lane.wire.quantum)

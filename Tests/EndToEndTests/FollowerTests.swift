@@ -9,14 +9,6 @@ extension EndToEnd {
       var reads, changes, torn, passing, foreign, back, newest: Int
     }
 
-    private func eventually(_ what: String, _ condition: () throws -> Bool) throws {
-      let deadline = ContinuousClock.now + Patience.limit
-      while try !condition() {
-        try #require(ContinuousClock.now < deadline, "\(what): never")
-        ChildProcess.pause(.milliseconds(50))
-      }
-    }
-
     /// Seconds of each run; `REGIONFS_FOLLOW_SECONDS` makes them longer.
     private static let seconds = Environment.all["REGIONFS_FOLLOW_SECONDS"] ?? "8"
     private static let limit = Patience.limit + .seconds(Double(seconds) ?? 8)

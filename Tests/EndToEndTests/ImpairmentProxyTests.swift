@@ -114,7 +114,7 @@ extension EndToEnd {
       let downloads = try (0..<6).map { _ in
         try BackgroundProcess(Programs.command("http_client.py", [proxy.address, "GET:/\(large)"]))
       }
-      while try counters().bytes_down < 1_000_000 { usleep(5000) }
+      try eventually("the large ones begin") { try counters().bytes_down >= 1_000_000 }
       for _ in 0..<6 { #expect(try send("GET:/50000", timeout: 60).differing_bits == 0) }
       #expect(try counters().bytes_down < 6 * large, "the small ones came last")
       withExtendedLifetime(downloads) {}

@@ -25,19 +25,6 @@ extension EndToEnd {
       return try #require(report.mounts.first)
     }
 
-    private func eventually(_ what: String, _ condition: () throws -> Bool) throws {
-      let deadline = ContinuousClock.now + Patience.limit
-      while try !condition() {
-        try #require(ContinuousClock.now < deadline, "\(what): never")
-        ChildProcess.pause(.milliseconds(100))
-      }
-    }
-
-    private func shell(_ script: String, timeout: Duration = Patience.limit) throws -> ProcessResult
-    {
-      try ChildProcess.run(["sh", "-c", script], timeout: timeout)
-    }
-
     /// The daemon died with changes that were not committed, and comes back while the store is away.
     @Test(arguments: outages)
     func aMountBeginsWhileTheStoreIsAway(outage: String) async throws {

@@ -49,9 +49,6 @@ extension Region {
   static let backgroundWorkers = TransferWindow.transferLimit
   /// Bytes before and behind a scattered fault that are worth more than others.
   private static let neighbourhood: UInt64 = 1 << 20
-  /// Bytes of a region of which all may be here soon, and what soon is.
-  private static let soonSize: UInt64 = 256 << 20
-  private static let soonSeconds = 1.5
 
   /// A read missed; decides whether the background pull begins, and what it takes next.
   func noteMiss(
@@ -162,14 +159,13 @@ extension Region {
     work.startBackground += more
   }
 
-  /// Whether all of a small region will be here in a moment (or may be, as nothing is known of the
-  /// link). Then its reads are better off waiting for that than one by one before it.
+  /// Whether what is left of the region need not give way to its reads.
   var isSoonHere: Bool {
-    let size = currentSize.load(ordering: .relaxed)
-    guard engine.settings.pull == .auto, size <= Self.soonSize else { return false }
-    let rate = engine.bulk.reading.rate
-    let present = UInt64(chunksPresent.load(ordering: .relaxed)) << geometry.chunkShift
-    return rate == 0 || Double(size - min(size, present)) < rate * Self.soonSeconds
+    engine.settings.pull == .auto
+      && PullDecision.isSoonHere(
+        size: currentSize.load(ordering: .relaxed),
+        present: UInt64(chunksPresent.load(ordering: .relaxed)) << geometry.chunkShift,
+        rate: engine.bulk.reading.rate)
   }
 
   /// Whether a background worker may find something to do.

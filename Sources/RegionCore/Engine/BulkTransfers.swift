@@ -44,34 +44,24 @@ public final class BulkTransfers: Sendable {
   /// reads.
   func permit(isUrgent: Bool = false) async -> Permit {
     await withCheckedContinuation { continuation in
-      let ready = state.withLock { state in
-        state.waiting.append((isUrgent, continuation))
-        return admit(&state)
-      }
-      for (continuation, permit) in ready { continuation.resume(returning: permit) }
+      letBegin { $0.waiting.append((isUrgent, continuation)) }
     }
   }
 
   /// The transfer found less to fetch than it may: others can have the rest.
   func narrow(_ permit: Permit, to bytes: UInt64) -> Permit {
     guard bytes < permit.bytes else { return permit }
-    let ready = state.withLock { state in
-      state.window.narrowed(by: permit.bytes - bytes)
-      return admit(&state)
-    }
-    for (continuation, permit) in ready { continuation.resume(returning: permit) }
+    letBegin { $0.window.narrowed(by: permit.bytes - bytes) }
     return Permit(bytes: bytes)
   }
 
   /// The transfer is over and brought so many bytes.
   func giveBack(_ permit: Permit, bytes: UInt64) {
-    let ready = state.withLock { state in
+    letBegin { state in
       let now = clock.now
       state.window.ended(
         permit.bytes, bytes: bytes, isPressed: state.isPressed(at: now), at: now)
-      return admit(&state)
     }
-    for (continuation, permit) in ready { continuation.resume(returning: permit) }
   }
 
   /// A read asks the store for its bytes: it should not wait behind much else. Until `demandEnded`.
@@ -85,16 +75,21 @@ public final class BulkTransfers: Sendable {
 
   /// The read has its bytes, or an error.
   func demandEnded() {
-    let ready = state.withLock { state in
-      state.demands -= 1
-      return admit(&state)
-    }
-    for (continuation, permit) in ready { continuation.resume(returning: permit) }
+    letBegin { $0.demands -= 1 }
   }
 
   /// How long a request of a read took.
   func noteDemand(_ duration: Duration) {
     state.withLock { $0.window.readWaited(duration.secondsValue, at: clock.now) }
+  }
+
+  /// Changes the state, and lets those begin that may then.
+  private func letBegin(after change: (inout State) -> Void) {
+    let ready = state.withLock { state in
+      change(&state)
+      return admit(&state)
+    }
+    for (continuation, permit) in ready { continuation.resume(returning: permit) }
   }
 
   private func admit(_ state: inout State) -> [(CheckedContinuation<Permit, Never>, Permit)] {

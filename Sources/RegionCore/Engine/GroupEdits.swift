@@ -18,14 +18,12 @@ extension Group {
     _ plan: (borrowing Namespace, Timestamp) throws(RegionError) -> (Value, [NameChange])
   ) throws(RegionError) -> Value {
     let now = engine.clock.wall
-    let (value, isNews) = try state.withLock { (state) throws(RegionError) in
+    return try accepting { (state) throws(RegionError) in
       try checkWriter(state)
       let (value, changes) = try plan(state.namespace, now)
       if !changes.isEmpty { try log(.names(changes), &state) }
-      return (value, state.push.takeNews(engine.settings))
+      return value
     }
-    if isNews { pushSignal.signal() }
-    return value
   }
 
   /// Changes an inode's attributes, also of a removed file that is still open.
@@ -33,7 +31,7 @@ extension Group {
     _ id: FileID, _ body: (inout Inode, Timestamp) throws(RegionError) -> Void
   ) throws(RegionError) -> Inode {
     let now = engine.clock.wall
-    let (result, isNews) = try state.withLock { (state) throws(RegionError) in
+    return try accepting { (state) throws(RegionError) in
       try checkWriter(state)
       guard var inode = state.inode(id) else { throw .notFound }
       try body(&inode, now)
@@ -42,10 +40,19 @@ extension Group {
       } else {
         try log(.names([.set(inode)]), &state)
       }
-      return (inode, state.push.takeNews(engine.settings))
+      return inode
+    }
+  }
+
+  /// Changes the state, and wakes the pusher if it has to hear of that.
+  private func accepting<Value, Failure: Error>(
+    _ body: (inout State) throws(Failure) -> Value
+  ) throws(Failure) -> Value {
+    let (value, isNews) = try state.withLock { (state) throws(Failure) in
+      (try body(&state), state.push.takeNews(engine.settings))
     }
     if isNews { pushSignal.signal() }
-    return result
+    return value
   }
 
   func checkWriter(_ state: borrowing State) throws(RegionError) {
@@ -123,8 +130,8 @@ extension Group {
       return .failed(.tooLarge)
     }
     let now = engine.clock.wall
-    let (outcome, isNews) = state.withLock { state -> (Outcome, Bool) in
-      let outcome = change(region, &state) { (inode, state) throws(RegionError) in
+    let outcome = accepting { state -> Outcome in
+      change(region, &state) { (inode, state) throws(RegionError) in
         let plan = WritePlan(offset: offset, count: bytes.count, size: inode.size)
         if case .waitFor(let busy) = region.canReplace(plan.pages) { return .waitFor(busy) }
         // Only now, when no eviction can come between.
@@ -138,9 +145,7 @@ extension Group {
         }
         return try unsafe apply(plan, bytes, region, inode, now, isWriteBack: isWriteBack, &state)
       }
-      return (outcome, state.push.takeNews(engine.settings))
     }
-    if isNews { pushSignal.signal() }
     return settle(outcome, isWriteBack: isWriteBack)
   }
 
@@ -151,13 +156,11 @@ extension Group {
       return .failed(.tooLarge)
     }
     let now = engine.clock.wall
-    let (outcome, isNews) = state.withLock { state -> (Outcome, Bool) in
-      let outcome = change(region, &state) { (inode, state) throws(RegionError) in
+    let outcome = accepting { state -> Outcome in
+      change(region, &state) { (inode, state) throws(RegionError) in
         try zero(region, inode, zeroing, newSize ?? inode.size, now, &state)
       }
-      return (outcome, state.push.takeNews(engine.settings))
     }
-    if isNews { pushSignal.signal() }
     return settle(outcome, isWriteBack: false)
   }
 

@@ -33,10 +33,7 @@ extension Region {
       state.background.order.wish(wanted, .trace)
       // Of what is pulled in any case nobody needs to know whether it is read.
       guard !state.background.sweeps else { return (work, true) }
-      for range in wanted {
-        for chunk in range { chunks.setMark(chunk) }
-        state.background.unread.insert(contentsOf: range)
-      }
+      for range in wanted { markUnread(range, &state) }
       trace.offer(file, RangeSet(wanted))
       if state.background.phase != .running { state.background.replays = true }
       begin(reason: state.background.replayText(isOver: false), &state, &work)
@@ -61,10 +58,12 @@ extension Region {
   /// first read of each is to be seen. Not where everything was asked for.
   func watch(_ batch: [ChunkIndex], _ state: inout State) {
     guard engine.settings.pull == .auto, !trace.isPaused else { return }
-    for chunk in batch {
-      chunks.setMark(chunk)
-      state.background.unread.insert(contentsOf: chunk..<chunk + 1)
-    }
+    for chunk in batch { markUnread(chunk..<chunk + 1, &state) }
+  }
+
+  private func markUnread(_ range: Range<ChunkIndex>, _ state: inout State) {
+    for chunk in range { chunks.setMark(chunk) }
+    state.background.unread.insert(contentsOf: range)
   }
 
   /// The start is over: the kernel may have what is here.

@@ -10,9 +10,21 @@ struct PullDecision: Sendable {
   @Sendable static func fewMisses(_ size: UInt64) -> Int {
     switch size {
     case ...(64 << 20): 1
-    case ...(256 << 20): 2
+    case ...soonSize: 2
     default: 4
     }
+  }
+
+  /// Bytes of a region of which all may be here soon, and what soon is.
+  private static let soonSize: UInt64 = 256 << 20
+  private static let soonSeconds = 1.5
+
+  /// Whether all of a small region, of which `present` bytes are here, will be here in a moment at
+  /// `rate` bytes a second (or may be, as nothing is known of the link: 0). Then its reads are better
+  /// off waiting for that than one by one before it.
+  static func isSoonHere(size: UInt64, present: UInt64, rate: Double) -> Bool {
+    guard size <= soonSize else { return false }
+    return rate == 0 || Double(size - min(size, present)) < rate * soonSeconds
   }
 
   /// What a link is thought to bring before it was measured, in bytes a second.

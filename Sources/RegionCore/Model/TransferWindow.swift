@@ -52,8 +52,9 @@ struct TransferWindow: Sendable {
   var rate: Double { rates.max() ?? 0 }
 
   /// Seconds that a read waits for the store where nothing else is under way; nil before the first.
-  var latency: Double? {
-    [shortest.now, shortest.before].compactMap(\.self).min()
+  private var latency: Double? {
+    guard let before = shortest.before else { return shortest.now }
+    return min(before, shortest.now ?? before)
   }
 
   /// Bytes that may be under way, while reads wait or not.

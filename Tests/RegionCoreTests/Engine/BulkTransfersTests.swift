@@ -7,8 +7,9 @@ import Testing
 @Suite struct BulkTransfersTests {
   private static let rate = 125e6
 
-  /// A link of a gigabit is full for a second.
-  private func busy(_ bulk: BulkTransfers, _ clock: ManualClock) async {
+  /// Transfers of a mount whose link of a gigabit was full for a second.
+  private func busy(_ clock: ManualClock) async -> BulkTransfers {
+    let bulk = BulkTransfers(clock: clock, health: StoreHealth(), mostBytes: .max)
     var bytes = 0.0
     var before = await bulk.permit()
     while bytes < Self.rate {
@@ -19,6 +20,14 @@ import Testing
       before = permit
     }
     bulk.giveBack(before, bytes: 0)
+    return bulk
+  }
+
+  /// A read is there that waited ten times as long as one before it.
+  private func beginSlowRead(_ bulk: BulkTransfers) {
+    bulk.demandBegan()
+    bulk.noteDemand(.milliseconds(30))
+    bulk.noteDemand(.milliseconds(300))
   }
 
   /// Takes all that may begin now.
@@ -34,8 +43,7 @@ import Testing
     let clock = ManualClock()
     let bulk = BulkTransfers(clock: clock, health: StoreHealth(), mostBytes: .max)
     #expect(await fill(bulk).map(\.bytes) == [UInt64](repeating: 1 << 20, count: 4))
-    let later = BulkTransfers(clock: clock, health: StoreHealth(), mostBytes: .max)
-    await busy(later, clock)
+    let later = await busy(clock)
     let seconds = await fill(later).map { Double($0.bytes) / Self.rate }.reduce(0, +)
     #expect((0.25...0.35).contains(seconds))
   }
@@ -56,13 +64,10 @@ import Testing
   /// before it.
   @Test func aReadThatWaitsLongIsStillWaitedFor() async {
     let clock = ManualClock()
-    let bulk = BulkTransfers(clock: clock, health: StoreHealth(), mostBytes: .max)
-    await busy(bulk, clock)
+    let bulk = await busy(clock)
     let calm = bulk.reading.limit
     let permit = await bulk.permit()
-    bulk.demandBegan()
-    bulk.noteDemand(.milliseconds(30))
-    bulk.noteDemand(.milliseconds(300))
+    beginSlowRead(bulk)
     bulk.giveBack(permit, bytes: permit.bytes)
     clock.advance(by: .seconds(5))
     #expect(bulk.reading.limit < calm / 3)
@@ -72,8 +77,7 @@ import Testing
 
   @Test func readsMakeThemGiveWayForASecond() async {
     let clock = ManualClock()
-    let bulk = BulkTransfers(clock: clock, health: StoreHealth(), mostBytes: .max)
-    await busy(bulk, clock)
+    let bulk = await busy(clock)
     let calm = bulk.reading.limit
     let permit = await bulk.permit()
     for milliseconds in [30, 300] {
@@ -87,15 +91,26 @@ import Testing
     #expect(bulk.reading.limit >= calm)
   }
 
+  /// What is left of a small region goes before the reads that wait for it.
+  @Test func anUrgentTransferDoesNotGiveWay() async throws {
+    let bulk = await busy(ManualClock())
+    let permit = await bulk.permit()
+    beginSlowRead(bulk)
+    var permits = await fill(bulk)
+    let pressed = bulk.reading.underWay
+    let urgent = Task { await bulk.permit(isUrgent: true) }
+    try await eventually("it begins beside them") { bulk.reading.underWay > pressed }
+    permits.append(await urgent.value)
+    for permit in permits + [permit] { bulk.giveBack(permit, bytes: permit.bytes) }
+    bulk.demandEnded()
+  }
+
   /// What may not begin waits, and begins when the read has its bytes.
   @Test func theEndOfAReadLetsOthersBegin() async throws {
     let clock = ManualClock()
-    let bulk = BulkTransfers(clock: clock, health: StoreHealth(), mostBytes: .max)
-    await busy(bulk, clock)
+    let bulk = await busy(clock)
     let permit = await bulk.permit()
-    bulk.demandBegan()
-    bulk.noteDemand(.milliseconds(30))
-    bulk.noteDemand(.milliseconds(300))
+    beginSlowRead(bulk)
     var permits = await fill(bulk)
     let waiting = Task { await bulk.permit() }
     try await eventually("the transfer waits") { bulk.waitingCount > 0 }

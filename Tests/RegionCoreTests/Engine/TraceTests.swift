@@ -300,6 +300,33 @@ import Testing
     #expect(found == Self.order + later)
   }
 
+  /// While a start is recorded the kernel would hide first reads; afterwards it may have everything.
+  @Test func theKernelGetsWhatNobodyReadOnceTheStartPauses() async throws {
+    let id = try await makeGroup()
+    let clock = ManualClock()
+    let daemon = try life(1, clock: clock) { $0.pull = .auto }
+    let told = Lock(Set<Int>())
+    daemon.engine.prefill.withLock {
+      $0 = { _, bytes in
+        let chunks = Int(bytes.lowerBound) / Self.chunk..<Int(bytes.upperBound) / Self.chunk
+        told.withLock { $0.formUnion(chunks) }
+      }
+    }
+    let group = try await daemon.load(id)
+    try await read(Self.order, of: group)
+    let region = try group.region("f")
+    try await eventually("all of it is here") {
+      region.state.withLock { $0.background.phase == .done }
+    }
+    await group.saveTrace(atEnd: false)
+    #expect(told.withLock { $0.isSubset(of: Self.order) }, "nobody read the others")
+    clock.advance(by: .seconds(6))
+    await group.saveTrace(atEnd: false)
+    // What was read on demand the kernel has.
+    #expect(told.withLock { Set(0..<Self.chunks).subtracting($0).isSubset(of: Self.order) })
+    group.closeRegions()
+  }
+
   @Test func filesOfATreeComeBeforeTheyAreOpened() async throws {
     let daemon = try life(0)
     let group = try await daemon.create()

@@ -210,6 +210,17 @@ import Testing
     #expect(!pulls(verdict(8 << 30, 900, rate: 0)))
   }
 
+  /// Its reads wait for the pull of everything, which then need not give way to them.
+  @Test func aSmallRegionIsSoonHereWhereTheLinkIsFast() {
+    let size: UInt64 = 256 << 20
+    #expect(PullDecision.isSoonHere(size: size, present: 0, rate: 0))
+    #expect(PullDecision.isSoonHere(size: size, present: 0, rate: 400e6))
+    #expect(!PullDecision.isSoonHere(size: size, present: 0, rate: 125e6))
+    #expect(PullDecision.isSoonHere(size: size, present: 128 << 20, rate: 125e6))
+    #expect(PullDecision.isSoonHere(size: size, present: size + 1, rate: 1))
+    #expect(!PullDecision.isSoonHere(size: size + 1, present: 0, rate: 1e12))
+  }
+
   @Test func whatDoesNotFitIsNotPulled() {
     #expect(!pulls(verdict(256 << 20, 100, room: 100 << 20)))
   }
