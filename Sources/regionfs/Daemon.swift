@@ -101,11 +101,13 @@ final class Daemon: Sendable {
       let tuning = MountTuning().apply(to: session.mount)
       progress.noteTuning(tuning)
       for outcome in tuning where outcome.failure != nil { engine.log(.info, "\(outcome)") }
-      try session.run()
       let interval = engine.settings.pushInterval / 2
       let kernelCache = KernelCache(
         filesystem: filesystem, mountpoint: session.mountpoint, device: session.mount.device,
         interval: interval)
+      // Before the first request, which may begin a pull: what it brings would be told to nobody.
+      if configuration.options.prefill { kernelCache.startPrefill() }
+      try session.run()
       let watchdog = DaemonWatchdog(
         filesystem: filesystem, engine: engine, session: session, meter: stack.meter)
       let (control, metrics) = try startControl(session, watchdog)
@@ -116,7 +118,6 @@ final class Daemon: Sendable {
       }
       if !configuration.options.readOnly { kernelCache.start() }
       kernelCache.startFollowing(session)
-      if configuration.options.prefill { kernelCache.startPrefill() }
       engine.log(.info, "\(configuration.store) is mounted at \(session.mountpoint)")
     } catch {
       throw StackError("cannot mount at \(configuration.mountpoint): \(error)")

@@ -168,6 +168,9 @@ extension Region {
         rate: engine.bulk.reading.rate)
   }
 
+  /// Whether all of the region is or was wanted.
+  var isSwept: Bool { state.withLock { $0.background.sweeps } }
+
   /// Whether a background worker may find something to do.
   var wantsBackground: Bool { state.withLock { !$0.isClosed && hasMore($0) } }
 

@@ -108,9 +108,12 @@ final class Puller: Sendable {
     precondition(buffers.count == plan.fetches.count, "one buffer for each fetch")
     engine.cacheBudget.keepUp()
     let pooled = buffers.map { PooledBuffer($0, pool: engine.buffers) }
-    let prefill = priority == .background ? engine.prefill.withLock { $0 } : nil
+    // Where all is wanted the kernel gets all: of a demanded chunk it read a few pages itself, and
+    // its READs for earlier chunks count as a stream, whose read-ahead nobody else will read.
+    let isForKernel = priority == .background || region.isSwept
+    let prefill = isForKernel ? engine.prefill.withLock { $0 } : nil
     ChunkFill(region: region, plan: plan, buffers: pooled, lane: priority.lane).run(
-      chunks, keep: priority == .readAhead || prefill != nil)
+      chunks, keep: priority == .readAhead || priority == .background && prefill != nil)
     if let prefill { region.tellPrefill(chunks, prefill) }
     let bytes = plan.fetches.reduce(0) { $0 + UInt64($1.range.count) }
     region.bytesPulled.add(bytes, ordering: .relaxed)
