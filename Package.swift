@@ -43,22 +43,27 @@ let package = Package(
     .systemLibrary(name: "CLinux"),
     .systemLibrary(name: "CChecksum", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
 
+    // The one lock.
+    .target(name: "Locks", swiftSettings: settings),
+
     // The model, the formats, the cache and the sync engine.
     .target(
-      name: "RegionCore", dependencies: ["CChecksum", "CLinux", system], swiftSettings: settings),
-    .target(name: "FuseKit", dependencies: ["CFuse"], swiftSettings: settings),
-    .target(name: "CurlKit", dependencies: ["CCurl"], swiftSettings: settings),
+      name: "RegionCore", dependencies: ["CChecksum", "CLinux", "Locks", system],
+      swiftSettings: settings),
+    .target(name: "FuseKit", dependencies: ["CFuse", "Locks"], swiftSettings: settings),
+    .target(name: "CurlKit", dependencies: ["CCurl", "Locks"], swiftSettings: settings),
 
     // One backend each.
     .target(
       name: "S3Store", dependencies: ["RegionCore", "CurlKit", "CCrypto", "CExpat"],
       swiftSettings: settings),
-    .target(name: "DirectoryStore", dependencies: ["RegionCore"], swiftSettings: settings),
+    .target(
+      name: "DirectoryStore", dependencies: ["Locks", "RegionCore"], swiftSettings: settings),
 
     .target(
-      name: "RegionFilesystem", dependencies: ["CLinux", "FuseKit", "RegionCore"],
+      name: "RegionFilesystem", dependencies: ["CLinux", "FuseKit", "Locks", "RegionCore"],
       swiftSettings: settings),
-    .target(name: "RegionControl", swiftSettings: settings),
+    .target(name: "RegionControl", dependencies: ["Locks"], swiftSettings: settings),
     .target(name: "RegionView", dependencies: ["RegionControl"], swiftSettings: settings),
     .target(name: "RegionOptions", swiftSettings: settings),
     // toml++, which is C++, behind a few C functions.
@@ -70,11 +75,11 @@ let package = Package(
     .executableTarget(
       name: "regionfs",
       dependencies: [
-        "CLinux", "RegionCore", "FuseKit", "S3Store", "DirectoryStore", "RegionFilesystem",
+        "CLinux", "Locks", "RegionCore", "FuseKit", "S3Store", "DirectoryStore", "RegionFilesystem",
         "RegionControl", "RegionOptions", "RegionConfig", arguments, logging, system,
       ], swiftSettings: settings),
     .executableTarget(
-      name: "regionfs-stat", dependencies: ["RegionControl", "RegionView", arguments],
+      name: "regionfs-stat", dependencies: ["Locks", "RegionControl", "RegionView", arguments],
       swiftSettings: settings),
 
     // Makes the manual pages from the programs' help and the table of options: `scripts/manual`.
@@ -83,7 +88,7 @@ let package = Package(
 
     // Test support: fault store, manual clock, fixtures; the impairment proxy.
     .target(
-      name: "RegionTesting", dependencies: ["RegionCore", "FuseKit", "S3Store"],
+      name: "RegionTesting", dependencies: ["FuseKit", "Locks", "RegionCore", "S3Store"],
       swiftSettings: settings),
     .executableTarget(
       name: "regionfs-impair", dependencies: ["CLinux", arguments], swiftSettings: settings),
@@ -96,7 +101,7 @@ let package = Package(
       swiftSettings: settings),
 
     .testTarget(
-      name: "RegionCoreTests", dependencies: ["RegionCore", "RegionTesting"],
+      name: "RegionCoreTests", dependencies: ["Locks", "RegionCore", "RegionTesting"],
       exclude: ["Golden"], swiftSettings: settings),
     // FuseKit with nothing behind it, which counts its allocations.
     .target(name: "CAllocationCount", path: "Tests/CAllocationCount"),
@@ -104,10 +109,10 @@ let package = Package(
       name: "fusekit-passthrough", dependencies: ["FuseKit", "CAllocationCount"],
       path: "Tests/FuseKitPassthrough", swiftSettings: settings),
     .testTarget(
-      name: "FuseKitTests", dependencies: ["FuseKit", "fusekit-passthrough"],
+      name: "FuseKitTests", dependencies: ["FuseKit", "Locks", "fusekit-passthrough"],
       swiftSettings: settings),
     .testTarget(
-      name: "S3StoreTests", dependencies: ["S3Store", "CurlKit", "RegionTesting"],
+      name: "S3StoreTests", dependencies: ["S3Store", "CurlKit", "Locks", "RegionTesting"],
       exclude: ["golden"], swiftSettings: settings),
     .testTarget(
       name: "StoreContractTests",
@@ -118,7 +123,7 @@ let package = Package(
     // Reads what is present and counts the locks and allocations that it takes.
     .executableTarget(
       name: "hit-path-probe",
-      dependencies: ["RegionCore", "RegionFilesystem", "FuseKit", "CAllocationCount"],
+      dependencies: ["Locks", "RegionCore", "RegionFilesystem", "FuseKit", "CAllocationCount"],
       path: "Tests/HitPathProbe", swiftSettings: settings),
     .testTarget(
       name: "RegionFilesystemTests",
@@ -126,7 +131,7 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "RegionControlTests",
-      dependencies: ["RegionControl", "RegionOptions", "RegionConfig"],
+      dependencies: ["Locks", "RegionControl", "RegionOptions", "RegionConfig"],
       exclude: ["alerts_test.yml"], swiftSettings: settings),
     .testTarget(
       name: "RegionViewTests", dependencies: ["RegionControl", "RegionTesting", "RegionView"],
@@ -134,13 +139,13 @@ let package = Package(
     .testTarget(
       name: "CommandTests",
       dependencies: [
-        "RegionTesting", "RegionControl", "RegionOptions", "regionfs", "regionfs-stat",
+        "Locks", "RegionTesting", "RegionControl", "RegionOptions", "regionfs", "regionfs-stat",
         "regionfs-manual",
       ],
       exclude: ["complete.py"], swiftSettings: settings),
     .testTarget(
       name: "EndToEndTests",
-      dependencies: ["RegionTesting", "RegionControl", "RegionCore", "DirectoryStore"],
+      dependencies: ["DirectoryStore", "Locks", "RegionControl", "RegionCore", "RegionTesting"],
       exclude: ["Programs"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6],
@@ -149,8 +154,8 @@ let package = Package(
 
 /// The parsers' fuzz targets: a short campaign in the test suite, or libFuzzer around them.
 let fuzzed: [Target.Dependency] = [
-  "CurlKit", "DirectoryStore", "FuseKit", "RegionControl", "RegionCore", "RegionOptions",
-  "RegionTesting", "S3Store",
+  "CurlKit", "DirectoryStore", "FuseKit", "Locks", "RegionControl", "RegionCore",
+  "RegionOptions", "RegionTesting", "S3Store",
 ]
 if let fuzzer {
   package.targets += [

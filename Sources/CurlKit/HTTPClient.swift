@@ -1,4 +1,5 @@
 import Glibc
+import Locks
 import Synchronization
 
 /// Limits and settings of an `HTTPClient`.
@@ -83,7 +84,7 @@ public final class HTTPClient: Sendable {
 /// The thread of a `TransferLoop`. Joined exactly once.
 @safe
 final class LoopThread: Sendable {
-  private let handle: Mutex<pthread_t?>
+  private let handle: Lock<pthread_t?>
 
   /// `pthread_create`, with all signals blocked: they are for the program's own threads.
   init(_ loop: TransferLoop) throws(HTTPError) {
@@ -107,7 +108,7 @@ final class LoopThread: Sendable {
       unsafe Unmanaged<TransferLoop>.fromOpaque(context).release()
       throw HTTPError(.other, "pthread_create: error \(code)")
     }
-    handle = Mutex(thread)
+    handle = Lock(thread)
   }
 
   /// Waits for the thread's end; on that thread itself (it dropped the last reference) lets it go.

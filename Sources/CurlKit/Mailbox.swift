@@ -1,4 +1,5 @@
 import CCurl
+import Locks
 import Synchronization
 
 /// How other threads talk to the loop.
@@ -18,7 +19,7 @@ final class Mailbox: @unchecked Sendable {
   }
 
   private let multi: UnsafeMutableRawPointer
-  private let state = Mutex(State())
+  private let state = Lock(State())
   private let transfers = Atomic<Int>(0)
   private let connections = Atomic<Int>(0)
 

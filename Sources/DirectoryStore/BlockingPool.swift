@@ -1,5 +1,6 @@
 import Dispatch
 import Glibc
+import Locks
 import RegionCore
 
 /// Four threads that do blocking file work for callers that must not block.

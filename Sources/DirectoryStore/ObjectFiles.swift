@@ -1,4 +1,5 @@
 import Glibc
+import Locks
 import RegionCore
 
 /// The files of a directory store, with calls that block.

@@ -1,13 +1,13 @@
 import CFuse
 import Glibc
-import Synchronization
+import Locks
 
 /// libfuse's own messages (`fuse_set_log_func`, one function per process). The last few are kept, so
 /// that an error of a call that returns only -1 can say why; all go to standard error as they would
 /// without this, except while an error that will quote them is being made.
 enum LibfuseLog {
   private static let kept = 4
-  private static let lines = Mutex<[String]>([])
+  private static let lines = Lock<[String]>([])
 
   /// Installs the function; again does nothing new.
   static func install() {

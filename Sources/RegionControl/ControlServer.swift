@@ -1,5 +1,5 @@
 import Glibc
-import Synchronization
+import Locks
 
 /// What a daemon answers. Called on the server's own threads, several at a time: blocking is fine.
 public protocol ControlHandler: Sendable {
@@ -88,7 +88,7 @@ public final class ControlServer: Sendable {
     var listening = true
   }
 
-  private let state = Mutex(State())
+  private let state = Lock(State())
   private let handler: any ControlHandler
   private let listener: Int32
   private let ownUID: UInt32
@@ -252,10 +252,10 @@ public final class ControlServer: Sendable {
 
 /// Hands a channel to the thread that serves it.
 private final class ChannelBox: Sendable {
-  private let channel: Mutex<LineChannel?>
+  private let channel: Lock<LineChannel?>
 
   init(_ channel: consuming LineChannel) {
-    self.channel = Mutex(channel)
+    self.channel = Lock(channel)
   }
 
   func take() -> LineChannel? {

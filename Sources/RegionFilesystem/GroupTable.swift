@@ -1,3 +1,4 @@
+import Locks
 import RegionCore
 
 /// The groups that this mount has loaded, by number (a part of every node id), by uuid and by name.

@@ -1,6 +1,7 @@
 import CLinux
 import FuseKit
 import Glibc
+import Locks
 import RegionCore
 
 /// Makes the kernel forget what other writers' commits made old, file by file, on two threads that no

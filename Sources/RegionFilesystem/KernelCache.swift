@@ -1,6 +1,7 @@
 import CLinux
 import FuseKit
 import Glibc
+import Locks
 import RegionCore
 
 /// The only part that touches the daemon's own mount: a thread that holds no lock, opens files for a

@@ -1,3 +1,4 @@
+import Locks
 import RegionCore
 
 /// The names at the top as the store had them last, kept in `<cache_dir>/names` so that they can be

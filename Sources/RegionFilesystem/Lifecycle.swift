@@ -1,4 +1,5 @@
 import FuseKit
+import Locks
 import RegionCore
 
 /// What happens to the mount's groups besides requests: recovery at the start, the drain at the end.

@@ -1,5 +1,6 @@
 import FuseKit
 import Glibc
+import Locks
 import RegionCore
 
 /// Replies that wait, for the store or for room, by the key under which the kernel may interrupt them.

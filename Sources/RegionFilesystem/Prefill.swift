@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import Locks
 import RegionCore
 
 /// Brings what was pulled in the background into the kernel's cache of the region, so that a later

@@ -1,5 +1,6 @@
 import FuseKit
 import Glibc
+import Locks
 import RegionCore
 
 /// How the mount shows itself.

@@ -1,4 +1,5 @@
 import FuseKit
+import Locks
 import RegionCore
 
 /// Holds a reply that is answered later: closures cannot own one. Dropped unanswered it answers EIO,

@@ -1,3 +1,4 @@
+import Locks
 import RegionCore
 
 /// A store whose faults are planned: rules say which requests fail, how, and how often. Random

@@ -1,3 +1,4 @@
+import Locks
 import RegionCore
 
 /// A clock that only moves when a test says so.

@@ -1,7 +1,7 @@
 import Glibc
+import Locks
 import RegionControl
 import RegionView
-import Synchronization
 
 /// `regionfs-stat --watch` on a terminal: a picture of all mounts that is drawn anew until `q`.
 ///
@@ -20,7 +20,7 @@ struct LiveView {
       /// Raised with each answer.
       var generation = 0
     }
-    let state = Mutex(State())
+    let state = Lock(State())
   }
 
   init(source: StatusSource, interval: Double, traits: TerminalTraits) {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import FuseKit
 import Glibc
+import Locks
 import Logging
 import RegionControl
 import RegionCore

@@ -1,5 +1,6 @@
 import FuseKit
 import Glibc
+import Locks
 import RegionControl
 import RegionCore
 import RegionFilesystem

@@ -1,8 +1,8 @@
 import Glibc
+import Locks
 import Logging
 import RegionControl
 import RegionOptions
-import Synchronization
 
 /// Where and how much the daemon logs; one for the process.
 enum LogSetup {
@@ -31,7 +31,7 @@ enum LogSetup {
     var limiter = LogLimiter()
   }
 
-  static let state = Mutex(State())
+  static let state = Lock(State())
 
   /// Takes level and format from options and environment and makes swift-log use them.
   ///

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Locks
 import RegionConfig
 import RegionControl
 import RegionCore

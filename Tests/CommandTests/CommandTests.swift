@@ -1,18 +1,18 @@
+import Locks
 import RegionControl
 import RegionTesting
-import Synchronization
 import Testing
 
 /// A daemon that is only its control socket.
 final class ScriptedDaemon: ControlHandler {
-  let report: Mutex<StatusReport>
+  let report: Lock<StatusReport>
 
   init(_ regions: [RegionStatus]) {
     var report = StatusReport(mount: MountStatus(), regions: regions)
     report.mount.storeAddress = "s3://bucket/p"
     report.mount.mountpoint = "/mnt/x"
     report.store.requests = ["get": 3]
-    self.report = Mutex(report)
+    self.report = Lock(report)
   }
 
   func mountStatus() -> MountStatus { report.withLock { $0.mount } }

@@ -1,3 +1,4 @@
+import Locks
 import RegionCore
 import RegionTesting
 import Testing

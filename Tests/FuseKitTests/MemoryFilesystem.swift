@@ -1,6 +1,6 @@
 import FuseKit
 import Glibc
-import Synchronization
+import Locks
 
 /// A small filesystem in memory, to exercise FuseKit by. Beyond ordinary files it has some whose
 /// names say how they behave; see `Behaviour`.
@@ -35,7 +35,7 @@ final class MemoryFilesystem: FuseFilesystem {
     var writeBacks = 0
   }
 
-  let state = Locked(State())
+  let state = Lock(State())
   /// How long the kernel may trust names and attributes, in seconds.
   let timeout = 60.0
 
@@ -115,21 +115,6 @@ extension MemoryFilesystem.State {
   func child(_ parent: NodeID, _ name: [UInt8]) throws(MemoryFilesystem.Errno) -> NodeID {
     guard let id = try node(parent).names[name] else { throw MemoryFilesystem.Errno(ENOENT) }
     return id
-  }
-}
-
-/// A value behind a mutex, whose closures may also move noncopyable values in and out.
-final class Locked<State>: @unchecked Sendable {
-  // Sound because `state` is reachable only through `withLock`.
-  private let mutex = Mutex<Void>(())
-  private var state: State
-  init(_ initial: State) { state = initial }
-  func withLock<Result, Failure: Error>(
-    _ body: (inout State) throws(Failure) -> Result
-  ) throws(Failure) -> Result {
-    mutex._unsafeLock()
-    defer { mutex._unsafeUnlock() }
-    return try body(&state)
   }
 }
 

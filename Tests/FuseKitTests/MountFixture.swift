@@ -1,6 +1,6 @@
 import FuseKit
 import Glibc
-import Synchronization
+import Locks
 import Testing
 
 /// A mounted `MemoryFilesystem` under a temporary directory. `close` unmounts and removes it.
@@ -11,7 +11,7 @@ final class MountFixture: Sendable {
   let logged: LogLines
 
   final class LogLines: Sendable {
-    private let lines = Mutex<[String]>([])
+    private let lines = Lock<[String]>([])
     func add(_ line: String) { lines.withLock { $0.append(line) } }
     var all: [String] { lines.withLock { $0 } }
   }

@@ -1,4 +1,5 @@
 import CAllocationCount
+import Locks
 import RegionCore
 
 /// What a number of reads took, in the whole process.

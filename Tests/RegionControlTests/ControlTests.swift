@@ -1,7 +1,7 @@
 import FoundationEssentials
 import Glibc
+import Locks
 import RegionControl
-import Synchronization
 import Testing
 
 /// A daemon that is only its control socket.
@@ -17,7 +17,7 @@ final class FakeDaemon: ControlHandler {
     var steps: Int? = 3
   }
 
-  let state = Mutex(State())
+  let state = Lock(State())
 
   init(mountpoint: String = "/mnt", regions: [RegionStatus] = []) {
     state.withLock { state in

@@ -1,5 +1,5 @@
 import Glibc
-import Synchronization
+import Locks
 
 /// A request as a `ScriptedServer` saw it.
 struct SeenRequest: Sendable {
@@ -36,7 +36,7 @@ final class ScriptedServer: Sendable {
   private let listener: Int32
   private let handler: Handler
   private let slowness: UInt32
-  private let seen = Mutex<[SeenRequest]>([])
+  private let seen = Lock<[SeenRequest]>([])
 
   /// `slowness` makes it read at most 64 KiB in that many microseconds, with a small buffer.
   init(slowness: UInt32 = 0, _ handler: @escaping Handler) throws {

@@ -1,3 +1,5 @@
+import Locks
+
 /// Lets bulk transfers begin, in the order in which they asked, as many and as large ones as
 /// `TransferWindow` allows. One for each mount: all its regions share the link to the store.
 public final class BulkTransfers: Sendable {

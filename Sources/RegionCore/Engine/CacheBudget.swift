@@ -1,4 +1,5 @@
 import Glibc
+import Locks
 import Synchronization
 
 /// How much of the cache disk a mount may take.

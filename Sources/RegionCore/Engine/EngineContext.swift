@@ -1,3 +1,4 @@
+import Locks
 import Synchronization
 
 /// How urgent a line of the log is.

@@ -1,4 +1,5 @@
 import Glibc
+import Locks
 
 /// A group as this mount has it: its committed tree, its log of uncommitted changes, its cached
 /// regions. The unit of ownership and of consistency.

@@ -1,3 +1,4 @@
+import Locks
 import Synchronization
 
 /// The trace of one group at this mount: what the store has of former starts, and what this start

@@ -1,4 +1,5 @@
 import Glibc
+import Locks
 import Synchronization
 
 /// One file of a group with its cached bytes: which chunks are here, who waits for which, and the

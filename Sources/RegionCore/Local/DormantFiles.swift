@@ -1,4 +1,5 @@
 import Glibc
+import Locks
 
 /// Cached files that no region of this mount has open: of earlier mounts, or closed since. They count
 /// against the limit and are the first to make room, the one that was used longest ago before others.

@@ -1,3 +1,4 @@
+import Locks
 import Synchronization
 
 /// Pulled chunks that stay in their transfer buffers until they are read: who reads ahead reads soon,

@@ -1,4 +1,5 @@
 import Glibc
+import Locks
 
 /// Copies of a group's newest root and of the small immutable pieces of objects that it refers to
 /// (tables of segments, index and pages of the checkpoint), in the group's cache directory. With them

@@ -1,4 +1,5 @@
 import Glibc
+import Locks
 import Synchronization
 
 /// Which chunks of a region's data file are present, so that a warm cache survives an unmount or a

@@ -1,3 +1,5 @@
+import Locks
+
 /// A group's committed map: which extents hold each chunk. Pages of the checkpoint are fetched when
 /// first needed and kept while there is room.
 public final class RemoteMap: Sendable {

@@ -1,3 +1,5 @@
+import Locks
+
 /// Reads that were begun before anybody asked: a GET of the same object takes over what has come, or
 /// waits for it.
 ///

@@ -1,3 +1,5 @@
+import Locks
+
 /// Sends a GET that somebody waits for a second time when its answer takes unusually long, and takes
 /// whichever answer comes first. For stores whose requests end soon when they are cancelled.
 public final class HedgingStore: ObjectStore {

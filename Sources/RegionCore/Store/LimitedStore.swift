@@ -1,3 +1,5 @@
+import Locks
+
 /// Keeps downloads and uploads to a rate (`download_limit`, `upload_limit`).
 public final class LimitedStore: ObjectStore {
   private let inner: any ObjectStore

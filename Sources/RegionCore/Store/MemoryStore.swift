@@ -1,3 +1,5 @@
+import Locks
+
 /// A store in this process's memory: `memory:`. Gone with the process; the contract's plainest form.
 public final class MemoryStore: ObjectStore {
   private struct Object {

@@ -1,3 +1,5 @@
+import Locks
+
 /// How often and how long a request is tried again.
 public struct RetryPolicy: Hashable, Sendable {
   /// Attempts in all, at least 1.

@@ -1,3 +1,5 @@
+import Locks
+
 /// Whether the store has been answering lately, told by every attempt of every request.
 public final class StoreHealth: Sendable {
   private struct State {

@@ -1,3 +1,5 @@
+import Locks
+
 /// Wakes a task that waits: signals given while nobody waits are remembered (as one).
 final class AsyncSignal: Sendable {
   private struct State {

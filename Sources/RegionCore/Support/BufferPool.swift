@@ -1,3 +1,4 @@
+import Locks
 import Synchronization
 
 /// Keeps transfer buffers for the next transfer: the first touch of fresh memory costs more than

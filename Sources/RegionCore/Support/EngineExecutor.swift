@@ -1,4 +1,5 @@
 import Glibc
+import Locks
 
 /// The engine's own threads. Tasks that run here may touch the local disk (a blocked thread is one
 /// of several and belongs to nobody else); they never wait for the network but by suspending.

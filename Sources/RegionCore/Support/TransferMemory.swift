@@ -1,3 +1,5 @@
+import Locks
+
 /// Bounds the memory of pulls: each enters with what its buffers take before it fetches and leaves when
 /// its bytes are in their file. The urgent go first, and the others never take all of it.
 ///

@@ -1,4 +1,5 @@
 import Glibc
+import Locks
 import RegionCore
 
 /// A disk in memory that can lose its power: then it keeps what was synced, and of the rest whatever

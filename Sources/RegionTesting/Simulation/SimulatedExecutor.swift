@@ -1,3 +1,4 @@
+import Locks
 import RegionCore
 
 /// Runs tasks one at a time on the thread that calls `run`, in an order that follows from a seed, and

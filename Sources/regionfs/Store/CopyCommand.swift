@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Locks
 import RegionControl
 import RegionCore
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Locks
 import RegionControl
 import RegionCore
 

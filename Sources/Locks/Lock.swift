@@ -5,21 +5,24 @@ import Synchronization
 ///
 /// Nothing that waits (network, FUSE replies, other locks of the same kind unless a comment names
 /// the order) belongs inside `withLock`.
-public final class Lock<State>: @unchecked Sendable {
-  // Sound because `state` is reachable only through `withLock`, which holds `mutex`.
+public final class Lock<State: ~Copyable>: @unchecked Sendable {
+  // Sound because `state` is reachable only through `withLock`, which holds `mutex`. Inlinable, so that
+  // other modules' uses are as cheap as if they were here.
   #if THREAD_SANITIZER
-    private let mutex = VisibleMutex()
+    @usableFromInline let mutex = VisibleMutex()
   #else
-    private let mutex = Mutex<Void>(())
+    @usableFromInline let mutex = Mutex<Void>(())
   #endif
-  private var state: State
+  @usableFromInline var state: State
 
   /// Wraps `initial` in a lock.
-  public init(_ initial: State) {
+  @inlinable
+  public init(_ initial: consuming State) {
     state = initial
   }
 
   /// Runs `body` with exclusive access to the value.
+  @inlinable
   public func withLock<Result: ~Copyable, Failure: Error>(
     _ body: (inout State) throws(Failure) -> Result
   ) throws(Failure) -> Result {
@@ -35,28 +38,28 @@ public final class Lock<State>: @unchecked Sendable {
 #if THREAD_SANITIZER
   /// A mutex that the thread sanitizer sees: that of the Synchronization library is in a library that
   /// is not instrumented, so all that it guards would be reported.
-  @safe private final class VisibleMutex: @unchecked Sendable {
+  @safe @usableFromInline final class VisibleMutex: @unchecked Sendable {
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
 
-    init() { unsafe pthread_mutex_init(mutex, nil) }
+    @usableFromInline init() { unsafe pthread_mutex_init(mutex, nil) }
 
     deinit {
       unsafe pthread_mutex_destroy(mutex)
       unsafe mutex.deallocate()
     }
 
-    func _unsafeLock() { unsafe pthread_mutex_lock(mutex) }
-    func _unsafeUnlock() { unsafe pthread_mutex_unlock(mutex) }
+    @usableFromInline func _unsafeLock() { unsafe pthread_mutex_lock(mutex) }
+    @usableFromInline func _unsafeUnlock() { unsafe pthread_mutex_unlock(mutex) }
   }
 #endif
 
 #if DEBUG
   /// How often the locks of this process were taken: what proves that the hit path takes none. Debug
   /// builds only.
-  package enum LockCount {
-    fileprivate static let acquisitions = Atomic<UInt64>(0)
+  public enum LockCount {
+    @usableFromInline static let acquisitions = Atomic<UInt64>(0)
 
     /// Acquisitions since the process began, on all threads.
-    package static var now: UInt64 { acquisitions.load(ordering: .relaxed) }
+    public static var now: UInt64 { acquisitions.load(ordering: .relaxed) }
   }
 #endif
