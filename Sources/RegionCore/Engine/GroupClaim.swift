@@ -125,6 +125,7 @@ extension Group {
   /// Starts the log of a new epoch. Nothing uncommitted is in the cache.
   func beginLog(_ root: Root) -> RegionError? {
     do throws(LocalError) {
+      try cache.makeDurable()
       try cache.disk.removeFiles(in: cache.logDirectory)
       let log = engine.freshID()
       var header = LogFileHeader(

@@ -38,7 +38,8 @@ public final class CacheDirectory: Sendable {
   public init(path: String, waiting: (String) -> Void) throws(Failure) {
     self.path = path
     do throws(LocalError) {
-      try LocalDirectory.create(path)
+      // Durably: what is acknowledged in it would go with its name.
+      try HostDisk().createDirectory(path)
       lock = try LocalFile(path: path + "/lock", flags: O_RDWR | O_CREAT)
       bootID = try Self.readBootID()
     } catch {

@@ -35,8 +35,15 @@ struct GroupCache: Sendable {
     self.dormant = dormant
     directory = cacheDirectory + "/\(group)"
     for name in ["", "/log", "/data", "/state"] {
-      try disk.createDirectory(directory + name)
+      try disk.makeDirectory(directory + name)
     }
+  }
+
+  /// Makes the directories durable, before anything in them has to be: who only reads need not wait
+  /// for the disk.
+  func makeDurable() throws(LocalError) {
+    try disk.syncDirectory(LocalDirectory.parent(of: directory))
+    try disk.syncDirectory(directory)
   }
 
   /// Opens a file's cached bytes. What cannot be trusted is dropped: `trust` says whether the chunks
@@ -171,6 +178,7 @@ struct GroupCache: Sendable {
 
   /// Makes the names of the cached files durable.
   func syncNames() throws(LocalError) {
+    try makeDurable()
     for directory in [directory + "/data", directory + "/state"] {
       try disk.syncDirectory(directory)
     }

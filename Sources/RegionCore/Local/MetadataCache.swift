@@ -74,7 +74,7 @@ final class MetadataCache: Sendable {
 
   /// Keeps a piece that the store has.
   func keep(_ bytes: [UInt8], as name: String) throws(LocalError) {
-    try disk.createDirectory(pieces)
+    try disk.makeDirectory(pieces)
     try state.withLock { (state) throws(LocalError) in
       try replace(pieces + "/" + name, with: bytes, &state)
     }
@@ -108,13 +108,10 @@ final class MetadataCache: Sendable {
   private func replace(_ path: String, with bytes: [UInt8], _ state: inout Saved)
     throws(LocalError)
   {
-    let temporary = path + ".new"
     do throws(LocalError) {
-      let file = try disk.open(temporary, flags: O_RDWR | O_CREAT | O_TRUNC)
-      try file.write(bytes, at: 0)
-      try disk.rename(temporary, to: path)
+      try disk.replaceHint(path, with: bytes)
     } catch {
-      try disk.removeFile(temporary)
+      try disk.removeFile(path + ".new")
       throw error
     }
     state.unsynced.insert(path)

@@ -7,6 +7,8 @@ public protocol LocalDisk: Sendable {
   func open(_ path: String, flags: Int32) throws(LocalError) -> LocalFile
   /// `mkdir(2)` with all missing parents, mode 0700, each durable. Present is success.
   func createDirectory(_ path: String) throws(LocalError)
+  /// The same, but durable only once the parents are synced: for what a power loss may take.
+  func makeDirectory(_ path: String) throws(LocalError)
   /// Names in the directory, without `.` and `..`, sorted. `readdir(3)`.
   func names(in path: String) throws(LocalError) -> [String]
   /// `unlink(2)`; absent is success.
@@ -23,12 +25,21 @@ extension LocalDisk {
   /// Replaces `path` by `bytes` in one durable step: temporary file, fsync, rename, fsync of the
   /// directory.
   func replaceFile(_ path: String, with bytes: [UInt8]) throws(LocalError) {
+    try replaceHint(path, with: bytes) { file throws(LocalError) in try file.sync() }
+    try syncDirectory(LocalDirectory.parent(of: path))
+  }
+
+  /// Replaces `path` by `bytes` in one step for whoever opens it. After a power loss it may be gone or
+  /// torn, unless `beforeRename` syncs it and the directory is synced.
+  func replaceHint(
+    _ path: String, with bytes: [UInt8],
+    beforeRename: (LocalFile) throws(LocalError) -> Void = { _ in }
+  ) throws(LocalError) {
     let temporary = path + ".new"
     let file = try open(temporary, flags: O_RDWR | O_CREAT | O_TRUNC)
     try file.write(bytes, at: 0)
-    try file.sync()
+    try beforeRename(file)
     try rename(temporary, to: path)
-    try syncDirectory(LocalDirectory.parent(of: path))
   }
 
   /// The whole of a small file; nil if it does not exist. Longer than `limit` is EFBIG.
@@ -71,6 +82,11 @@ public struct HostDisk: LocalDisk {
     for made in try LocalDirectory.make(path) {
       try LocalDirectory.sync(LocalDirectory.parent(of: made))
     }
+  }
+
+  /// `mkdir(2)` with all missing parents.
+  public func makeDirectory(_ path: String) throws(LocalError) {
+    _ = try LocalDirectory.make(path)
   }
 
   /// `readdir(3)`.

@@ -91,6 +91,15 @@ public final class SimulatedDisk: LocalDisk {
 
   /// `mkdir(2)`, with all missing parents, each durable.
   public func createDirectory(_ path: String) throws(LocalError) {
+    for parent in try makeMissing(path) { try syncDirectory(parent) }
+  }
+
+  /// `mkdir(2)`, with all missing parents.
+  public func makeDirectory(_ path: String) throws(LocalError) { _ = try makeMissing(path) }
+
+  /// Returns the parents of what was made, in order.
+  private func makeMissing(_ path: String) throws(LocalError) -> [String] {
+    var parents: [String] = []
     var current = ""
     for part in path.split(separator: "/") {
       let parent = current.isEmpty ? "/" : current
@@ -100,8 +109,9 @@ public final class SimulatedDisk: LocalDisk {
       try change("mkdir", made) { (state) throws(LocalError) in
         _ = try state.make(Node(isDirectory: true), at: made)
       }
-      try syncDirectory(parent)
+      parents.append(parent)
     }
+    return parents
   }
 
   /// `readdir(3)`, sorted.

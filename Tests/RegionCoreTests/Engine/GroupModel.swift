@@ -72,6 +72,7 @@ final class GroupModel {
       let writer = WriterID(high: 7, low: UInt64(index + 1))
       let disk: any LocalDisk = executor == nil ? HostDisk() : SimulatedDisk()
       let cache = try scratch?.directory("host\(index)") ?? "/host\(index)"
+      try disk.createDirectory(cache)
       let daemon = Self.daemon(store, cache, writer, Daemon.boot, executor, disk, &random)
       hosts.append(Host(cache: cache, writer: writer, disk: disk, daemon: daemon, group: nil))
     }

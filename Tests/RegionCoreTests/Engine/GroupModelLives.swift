@@ -108,6 +108,7 @@ extension GroupModel {
   func loseHost() async throws {
     let cache = try scratch?.directory("elsewhere\(lives)") ?? "/elsewhere"
     let disk: any LocalDisk = executor == nil ? HostDisk() : SimulatedDisk()
+    try disk.createDirectory(cache)
     let other = daemon(cache, WriterID(high: 9, low: lives), disk)
     let group = try await other.load(id)
     let root = group.state.withLock { $0.root }
