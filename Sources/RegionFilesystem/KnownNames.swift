@@ -52,6 +52,13 @@ final class KnownNames: Sendable {
   /// All names, in order.
   var all: [FileName] { state.withLock { $0.names.keys.sorted() } }
 
+  /// The records that were ever read, in the order of their names.
+  var records: [GroupRecord] {
+    state.withLock { state in
+      state.names.values.compactMap(\.entry.record).sorted { $0.name < $1.name }
+    }
+  }
+
   /// The record of a name and its version, if they were ever read.
   func record(_ name: FileName) -> (record: GroupRecord, etag: ETag)? {
     state.withLock { state in

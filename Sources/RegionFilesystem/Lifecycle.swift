@@ -34,6 +34,8 @@ extension RegionFilesystem {
 
   /// Whether a former mount of this store left its names in the cache.
   public var knowsStore: Bool { known.isUsable }
+  /// What the names stood for that a former mount of this cache has read.
+  public var knownRecords: [GroupRecord] { known.records }
 
   /// Whether a former mount saw that the store honours conditional writes.
   public var isStoreChecked: Bool { known.isChecked }

@@ -91,15 +91,8 @@ extension Daemon {
 
   private func find(within limit: Duration?, checking: Bool) async -> Finding {
     guard let limit else { return await find(checking: checking) }
-    let begin = engine.clock.now
-    let answer = Lock<Finding?>(nil)
-    engine.executor.spawn {
-      let finding = await self.find(checking: checking)
-      answer.withLock { $0 = finding }
-    }
-    while engine.clock.now.since(begin) < limit {
-      if let finding = answer.withLock({ $0 }) { return finding }
-      await engine.clock.sleep(for: .milliseconds(5))
+    if let finding = await engine.value(of: { await self.find(checking: checking) }, within: limit) {
+      return finding
     }
     return .unreachable(StackError("\(configuration.store) has not answered within \(limit)"))
   }
@@ -185,7 +178,7 @@ extension Daemon {
   private static let earlyTime = Duration.seconds(10)
 
   private func beginReading(_ reads: FirstReads) {
-    reads.start()
+    reads.start(known: filesystem.knownRecords)
     engine.executor.spawn {
       await self.engine.clock.sleep(for: Self.earlyTime)
       reads.end()

@@ -184,6 +184,15 @@ extension EngineContext {
     // Several such waits, one after the other, should fit into what a request may take.
     let patience = min(settings.patience, settings.faultTimeout / 4)
     let limit = health.isDown ? min(patience, .milliseconds(20)) : patience
+    let value = await value(of: body, within: limit)
+    if value == nil { health.noteSilence() }
+    return value
+  }
+
+  /// What `body` comes to; nil if that takes longer than `limit`. `body` goes on in any case.
+  public func value<Value: Sendable>(
+    of body: @escaping @Sendable () async -> Value, within limit: Duration
+  ) async -> Value? {
     let waiter = Lock<CheckedContinuation<Value?, Never>?>(nil)
     let timer = Lock<Task<Void, Never>?>(nil)
     let answer: @Sendable (Value?) -> Void = { value in
@@ -198,8 +207,6 @@ extension EngineContext {
       }
       let task = executor.spawn {
         await self.clock.sleep(for: limit)
-        guard waiter.withLock({ $0 != nil }) else { return }
-        self.health.noteSilence()
         answer(nil)
       }
       timer.withLock { $0 = task }

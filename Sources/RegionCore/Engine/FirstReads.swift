@@ -2,7 +2,7 @@
 ///
 /// To a first byte leads a chain of objects: name, root, checkpoint, chunk. In a store of few groups
 /// the listings of the mount's beginning say which these may be, and all but the last are then read
-/// side by side. Nothing is loaded or believed for it: a read that nobody asks for is forgotten.
+/// side by side. Where a former mount left its cache, that says it. Nothing is loaded or believed for it: a read that nobody asks for is forgotten.
 public struct FirstReads: Sendable {
   /// Names, and groups, of which not one more is there.
   private static let most = 8
@@ -30,19 +30,32 @@ public struct FirstReads: Sendable {
   public func names() async throws(StoreError) -> ListPage {
     let page = try await store.list(prefix: "groups/", from: nil, limit: Self.most + 1)
     guard page.next == nil, page.keys.count <= Self.most else { return page }
-    for key in page.keys {
-      early.begin(
-        key, limit: Limits.groupRecordLength, isImmutable: false, on: executor)
-    }
+    for key in page.keys { begin(key) }
     return page
   }
 
-  /// Looks for groups and opens connections, for which nobody waits.
-  public func start() {
+  /// Looks for groups and opens connections, for which nobody waits. Of the names that a former mount
+  /// left in the cache (`known`) the newest state is asked for at once, beside the listing.
+  public func start(known: [GroupRecord] = []) {
+    guard known.isEmpty || known.count > Self.most else { return known.forEach(begin) }
     executor.spawn { await self.groups() }
     for _ in 2..<Self.connections {
       executor.spawn { _ = try? await self.store.list(prefix: "mounts/", from: nil, limit: 1) }
     }
+  }
+
+  private func begin(_ known: GroupRecord) {
+    begin(GroupNames.key(for: known.name))
+    begin(root: known.group)
+  }
+
+  private func begin(_ name: ObjectKey) {
+    early.begin(name, limit: Limits.groupRecordLength, isImmutable: false, on: executor)
+  }
+
+  private func begin(root group: GroupID) {
+    early.begin(
+      ObjectKeys.root(of: group), limit: Limits.rootLength, isImmutable: false, on: executor)
   }
 
   /// Forgets what nobody asked for.
@@ -57,8 +70,7 @@ public struct FirstReads: Sendable {
     let groups = Set(page.keys.compactMap { ObjectKeys.group(of: $0) })
     guard groups.count <= Self.most else { return }
     for group in groups {
-      early.begin(
-        ObjectKeys.root(of: group), limit: Limits.rootLength, isImmutable: false, on: executor)
+      begin(root: group)
       let prefix = ObjectKeys.mapPrefix(of: group)
       let objects = page.keys.compactMap { ObjectKeys.object(of: $0, prefix: prefix) }
       let newest = objects.filter { $0.epoch == objects.map(\.epoch).max() }

@@ -145,6 +145,22 @@ import Testing
     try await world.leave(group)
   }
 
+  /// Of a warm cache the newest states are asked for beside the listing of the names, and nothing else.
+  @Test func whatTheCacheKnowsIsAskedForAtOnce() async throws {
+    let id = try await named("a", World.pattern(1 << 14))
+    let faults = FaultStore(world.store)
+    let early = EarlyReads(faults, from: faults, clock: ManualClock())
+    let first = FirstReads(store: faults, early: early, executor: Daemon.executor)
+    let name = try #require(FileName("a"))
+    first.start(known: [GroupRecord(group: id, name: name, kind: .directory, serial: 0)])
+    let expected = Set([GroupNames.key(for: name), ObjectKeys.root(of: id)].map(\.text))
+    try await eventually("both reads have begun") { faults.requests.count == 2 }
+    _ = try await first.names()
+    let gets = faults.requests.filter { $0.operation == .get }.map(\.key)
+    #expect(Set(gets) == expected && gets.count == 2)
+    #expect(faults.requests.count == 3)
+  }
+
   /// In a store of many groups nobody can know which is wanted.
   @Test func ofManyGroupsNoneIsReadEarly() async throws {
     for number in 0..<9 { _ = try await named("n\(number)", World.pattern(1 << 14)) }
