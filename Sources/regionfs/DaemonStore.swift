@@ -91,7 +91,8 @@ extension Daemon {
 
   private func find(within limit: Duration?, checking: Bool) async -> Finding {
     guard let limit else { return await find(checking: checking) }
-    if let finding = await engine.value(of: { await self.find(checking: checking) }, within: limit) {
+    if let finding = await engine.value(of: { await self.find(checking: checking) }, within: limit)
+    {
       return finding
     }
     return .unreachable(StackError("\(configuration.store) has not answered within \(limit)"))
