@@ -90,6 +90,9 @@ public struct GroupAudit: Sendable {
     try await audit.checkSegments(references)
     audit.report.objects = references.segments.count + references.maps.count + 1
     try await audit.findOrphans(root, references)
+    if let finding = try await audit.objects.traceFinding(root.geometry) {
+      audit.report.findings.append(finding)
+    }
     return audit.report
   }
 

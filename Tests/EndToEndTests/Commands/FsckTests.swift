@@ -210,6 +210,23 @@ extension EndToEnd {
       #expect(result.output.contains("0 errors, 0 warnings, 2 orphans"))
     }
 
+    /// It costs nobody more than a start without it.
+    @Test func aDamagedTraceIsAWarning() async throws {
+      let store = try await populated()
+      let root = try object(store, "/root")
+      let path = root.dropLast("root".count) + "trace"
+      let raw = try DirectoryStore(directory: store.directory)
+      let key = try #require(ObjectKey(String(path.dropFirst(store.directory.count + 1))))
+      let bytes = Array("no trace".utf8)
+      _ = try await raw.put(key, IOBuffer(bytes), condition: .none, priority: .demand)
+      let result = try store.regionfs("fsck", store.address)
+      #expect(result.status == 0, "\(result)")
+      #expect(result.output.contains("0 errors, 1 warnings, 0 orphans"), "\(result)")
+      #expect(result.output.contains("trace") && result.output.contains("trace clear"))
+      try store.succeed("trace", "clear", "\(store.address)/f")
+      #expect(try store.succeed("fsck", store.address).contains("0 warnings"))
+    }
+
     @Test func exitCodesAreThoseOfFsck() async throws {
       let store = try await TestStore(.directory)
       #expect(try store.regionfs("fsck", store.address).status == 0)
