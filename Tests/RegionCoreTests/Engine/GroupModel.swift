@@ -32,6 +32,8 @@ final class GroupModel {
     var file: FileID
     var region: Region
     var bytes: [UInt8]
+    /// Another host has written since: after the grace time it deletes what only this file refers to.
+    var mayBeCollected = false
   }
 
   let store: any ObjectStore

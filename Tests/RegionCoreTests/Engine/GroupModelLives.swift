@@ -46,6 +46,9 @@ extension GroupModel {
     log("switch")
     clearFaults()
     guard await (try group).drain() else { throw Unexpected("did not drain") }
+    for index in orphans.indices where orphans[index].host == current {
+      orphans[index].mayBeCollected = true
+    }
     current = 1 - current
     try await bringUp(current)
     try await compare(try group, tree, "after a switch, the other host")
