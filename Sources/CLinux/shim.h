@@ -73,6 +73,9 @@ static inline int linux_leave_descriptors(unsigned int first) {
   return (int)syscall(SYS_close_range, first, ~0U, close_range_unshare);
 }
 
+// gettid(2).
+static inline int linux_gettid(void) { return (int)syscall(SYS_gettid); }
+
 /// fork(2), for a process without other threads. The child goes on with `body` on a new thread, and its
 /// first one runs nothing any more: the Swift runtime's locks note a thread's number when it first takes
 /// one, and so know this thread by the parent's. Where it met another thread at such a lock, the kernel

@@ -135,29 +135,32 @@ extension RegionFilesystem {
     guard let file = OpenFile.of(handle) else { return reply.error(EBADF) }
     let scratch = ThreadScratch.buffer(size)
     let buffer = unsafe UnsafeMutableRawBufferPointer(rebasing: scratch.memory[0..<size])
-    switch unsafe file.region.readPresent(offset, into: buffer) {
+    // What the kernel reads because it was told to must not pass for a program that reads in order.
+    let isProgram = reply.callerThread != prefillThread.load(ordering: .relaxed)
+    switch unsafe file.region.readPresent(offset, into: buffer, isProgram: isProgram) {
     case .bytes(let count): unsafe reply.data(UnsafeRawBufferPointer(rebasing: buffer[0..<count]))
     case .lent(let loan):
       unsafe reply.data(loan.bytes)
       file.region.giveBack(loan)
-    case .missed: park(file, offset, size, reply)
+    case .missed: park(file, offset, size, isProgram: isProgram, reply)
     case .failed(let error): fail(error, reply)
     }
   }
 
   private func park(
-    _ file: OpenFile, _ offset: UInt64, _ size: Int, _ reply: consuming ReadReply
+    _ file: OpenFile, _ offset: UInt64, _ size: Int, isProgram: Bool, _ reply: consuming ReadReply
   ) {
     // A read of one page may be the retry of one that was given up: it always stays.
-    demand(file, offset, size, parking.hold(reply, .reading, isReadAhead: size > 4096))
+    let box = parking.hold(reply, .reading, isReadAhead: size > 4096)
+    demand(file, offset, size, isProgram: isProgram, box)
   }
 
   /// Waits for the bytes and answers with them; again if they were dropped before they were read.
   private func demand(
-    _ file: OpenFile, _ offset: UInt64, _ size: Int, _ box: ReplyBox<ReadReply>
+    _ file: OpenFile, _ offset: UInt64, _ size: Int, isProgram: Bool, _ box: ReplyBox<ReadReply>
   ) {
     let end = min(offset + UInt64(size), max(offset, file.region.size))
-    file.region.demand(offset..<end) { [self] outcome in
+    file.region.demand(offset..<end, counts: isProgram) { [self] outcome in
       if case .failed(let error) = outcome {
         box.take()?.error(error.code)
         return
@@ -165,9 +168,9 @@ extension RegionFilesystem {
       guard box.isHeld else { return }
       let scratch = ThreadScratch.buffer(size)
       let buffer = unsafe UnsafeMutableRawBufferPointer(rebasing: scratch.memory[0..<size])
-      var result = unsafe file.region.readPresent(offset, into: buffer)
+      var result = unsafe file.region.readPresent(offset, into: buffer, isProgram: isProgram)
       if case .missed = result { result = unsafe file.region.readData(offset, into: buffer) }
-      if case .missed = result { return demand(file, offset, size, box) }
+      if case .missed = result { return demand(file, offset, size, isProgram: isProgram, box) }
       unsafe answer(box.take(), result, buffer, file.region)
     }
   }

@@ -61,6 +61,7 @@ final class Prefill: Sendable {
   func start() {
     startThread { [self] in
       if let problem = KernelCache.leaveDescriptors() { log(.warning, problem) }
+      filesystem.prefillThread.store(linux_gettid(), ordering: .relaxed)
       while let jobs = nextJobs() {
         run(jobs)
         let now = filesystem.engine.clock.now

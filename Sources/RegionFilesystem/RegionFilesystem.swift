@@ -2,6 +2,7 @@ import FuseKit
 import Glibc
 import Locks
 import RegionCore
+import Synchronization
 
 /// How the mount shows itself.
 public struct FilesystemSettings: Sendable {
@@ -38,6 +39,8 @@ public final class RegionFilesystem: FuseFilesystem {
   let groups = GroupTable()
   let parking: Parking
   let known: KnownNames
+  /// The thread for which the kernel reads what it is told to have; its READs are no program's.
+  let prefillThread = Atomic<Int32>(-1)
   private let onDestroy: @Sendable () -> Void
   private let ended = Lock(false)
   /// The session is over.

@@ -108,8 +108,8 @@ final class Puller: Sendable {
     precondition(buffers.count == plan.fetches.count, "one buffer for each fetch")
     engine.cacheBudget.keepUp()
     let pooled = buffers.map { PooledBuffer($0, pool: engine.buffers) }
-    // Where all is wanted the kernel gets all: of a demanded chunk it read a few pages itself, and
-    // its READs for earlier chunks count as a stream, whose read-ahead nobody else will read.
+    // Where all is wanted the kernel gets all: of a demanded chunk it has read a few pages only, and
+    // what was read ahead may be for a stream that ends.
     let isForKernel = priority == .background || region.isSwept
     let prefill = isForKernel ? engine.prefill.withLock { $0 } : nil
     ChunkFill(region: region, plan: plan, buffers: pooled, lane: priority.lane).run(

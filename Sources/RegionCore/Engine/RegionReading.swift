@@ -22,6 +22,7 @@ extension Region {
     fileprivate let chunk: ChunkIndex
     fileprivate let slot: Int
     fileprivate let isMarked: Bool
+    fileprivate let isProgram: Bool
   }
 
   /// Ends a loan; its bytes must not be used any more.
@@ -29,14 +30,17 @@ extension Region {
     let isRead = engine.hotChunks.noteRead(loan.slot, unsafe loan.bytes.count)
     chunks.leave(loan.chunk)
     if isRead { engine.hotChunks.remove(loan.slot, loan.chunk, of: chunks) }
-    hits.add(1, ordering: .relaxed)
+    if loan.isProgram { hits.add(1, ordering: .relaxed) }
     if loan.isMarked { extendReadAhead(at: loan.chunk) }
   }
 
   /// Reads into `buffer` if all chunks it touches are present. No lock, no allocation (but for the
   /// one read in a window that extends the read-ahead, or the last of a chunk kept in memory).
-  public func readPresent(_ offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) -> HitResult
-  {
+  ///
+  /// - Parameter isProgram: a program's read, by which counts and read-ahead go.
+  public func readPresent(
+    _ offset: UInt64, into buffer: UnsafeMutableRawBufferPointer, isProgram: Bool = true
+  ) -> HitResult {
     let size = currentSize.load(ordering: .relaxed)
     guard offset < size else { return .bytes(0) }
     let end = min(offset + UInt64(buffer.count), size)
@@ -48,7 +52,8 @@ extension Region {
     while chunk <= last {
       switch chunks.enter(chunk) {
       case .entered: break
-      case .enteredAtMark: marked = chunk
+      case .enteredAtMark where isProgram: marked = chunk
+      case .enteredAtMark: chunks.setMark(chunk)
       case .absent:
         leave(first, below: chunk)
         return .missed
@@ -58,11 +63,13 @@ extension Region {
     if first == last, let slot = chunks.hotSlot(first) {
       let start = Int(offset - geometry.bytes(of: first).lowerBound)
       let bytes = unsafe engine.hotChunks.bytes(slot, start..<start + Int(end - offset))
-      return unsafe .lent(Loan(bytes: bytes, chunk: first, slot: slot, isMarked: marked != nil))
+      let isMarked = marked != nil
+      return unsafe .lent(
+        Loan(bytes: bytes, chunk: first, slot: slot, isMarked: isMarked, isProgram: isProgram))
     }
     let result = unsafe readData(offset, into: buffer, end: end)
     leave(first, below: last + 1)
-    hits.add(1, ordering: .relaxed)
+    if isProgram { hits.add(1, ordering: .relaxed) }
     if let marked { extendReadAhead(at: marked) }
     return result
   }

@@ -334,36 +334,6 @@ import Testing
     #expect(try await group.contents("f") == bytes)
   }
 
-  /// The kernel's own READs for what it is told of begin read-ahead, which nobody else reads.
-  @Test func theKernelIsToldOfAllThatAPullOfEverythingBrings() async throws {
-    let count = 200
-    let id = try await world.group(World.pattern(count * Self.chunk))
-    let daemon = try world.host(1)
-    let told = Lock(Set<Int>())
-    daemon.engine.prefill.withLock {
-      $0 = { _, bytes in
-        let chunks = Int(bytes.lowerBound) / Self.chunk..<Int(bytes.upperBound) / Self.chunk
-        told.withLock { $0.formUnion(chunks) }
-      }
-    }
-    let group = try await daemon.load(id)
-    daemon.faults.add(.init(.blackhole, on: [.get], keyContains: "/seg/"))
-    let region = try group.region("f")
-    region.pullAll(reason: "test")
-    try await eventually("its transfers are held up") { daemon.faults.parked > 0 }
-    for chunk in 180..<184 {
-      let start = UInt64(chunk * Self.chunk)
-      region.demand(start..<start + 9) { _ in }
-    }
-    try await eventually("read-ahead is under way") {
-      region.state.withLock { $0.machine.pulling(in: 184..<190).count == 6 }
-    }
-    daemon.faults.removeRules()
-    daemon.faults.release()
-    try await eventually("the pull") { region.state.withLock { $0.background.phase == .done } }
-    try await eventually("all is told") { told.withLock { $0.count == count } }
-  }
-
   @Test func twoPullsOfOneChunkNeverFillItAtOnce() async throws {
     let id = try await world.group(World.pattern(Self.chunk))
     let daemon = try world.host(1)
