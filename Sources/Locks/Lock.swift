@@ -6,19 +6,29 @@ import Synchronization
 /// Nothing that waits (network, FUSE replies, other locks of the same kind unless a comment names
 /// the order) belongs inside `withLock`.
 public final class Lock<State: ~Copyable>: @unchecked Sendable {
-  // Sound because `state` is reachable only through `withLock`, which holds `mutex`. Inlinable, so that
+  // Sound because `held` is reachable only through `withLock`, which holds `mutex`. Inlinable, so that
   // other modules' uses are as cheap as if they were here.
   #if THREAD_SANITIZER
     @usableFromInline let mutex = VisibleMutex()
   #else
     @usableFromInline let mutex = Mutex<Void>(())
   #endif
-  @usableFromInline var state: State
+  @usableFromInline var held: Held
+
+  @usableFromInline struct Held: ~Copyable {
+    @usableFromInline var state: State
+    #if THREAD_SANITIZER
+      // An empty value alone would lie where the object begins: its use would look like a change of that.
+      private let one: UInt8 = 1
+    #endif
+
+    @inlinable init(_ state: consuming State) { self.state = state }
+  }
 
   /// Wraps `initial` in a lock.
   @inlinable
   public init(_ initial: consuming State) {
-    state = initial
+    held = Held(initial)
   }
 
   /// Runs `body` with exclusive access to the value.
@@ -31,7 +41,7 @@ public final class Lock<State: ~Copyable>: @unchecked Sendable {
       LockCount.acquisitions.add(1, ordering: .relaxed)
     #endif
     defer { mutex._unsafeUnlock() }
-    return try body(&state)
+    return try body(&held.state)
   }
 }
 
