@@ -90,8 +90,10 @@ extension FuzzTarget {
     words: words
   ) { bytes throws(FuzzFinding) in
     var ends: [Int32] = [0, 0]
+    // A process that another test starts in this moment must not keep the daemon's end open.
+    let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
     // SAFETY: socketpair fills two numbers.
-    guard unsafe socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0 else {
+    guard unsafe socketpair(AF_UNIX, kind, 0, &ends) == 0 else {
       throw FuzzFinding("socketpair: errno \(errno)")
     }
     var client = LineChannel(Descriptor(ends[0]))
