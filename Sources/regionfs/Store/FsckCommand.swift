@@ -9,8 +9,8 @@ struct FsckCommand: ParsableCommand {
     commandName: "fsck",
     abstract: "Check a store, or some of its groups, and repair what can be repaired.",
     discussion: """
-      Reads name records, roots, checkpoints, pages of names and map, and the header, table and \
-      footer of each segment; compares checksums and lengths; checks that the names make a tree and \
+      Reads name records, roots, checkpoints, pages of names and map, traces, and the header, table \
+      and footer of each segment; compares checksums and lengths; checks that the names make a tree and \
       that each extent lies in the payload of an object that is there; lists what nothing refers to. \
       With --data all payload is read and compared too. Changes nothing unless told to. May run \
       beside mounts. Orphans and warnings are no errors.

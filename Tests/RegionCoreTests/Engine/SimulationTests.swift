@@ -21,7 +21,7 @@ import Testing
   /// loss. 19270: a removed file that was still open lost its map with an old checkpoint. The others for
   /// what the model itself did wrong (a dead daemon that went on, also after it had lost its claim, a log
   /// of which nothing was left, a log without records that counted as a change, a claim that was given
-  /// back while a removed file was written, 11605: such a file read an hour after another host wrote).
+  /// back while a removed file was written, 11605: such a file read after another host had written).
   @Test(arguments: [18, 70, 110, 148, 187, 261, 291, 465, 3861, 11605, 19270, 21162] as [UInt64])
   func aSeedThatFailedOnceAgreesNow(seed: UInt64) {
     let failure = Self.run(seed).failure
