@@ -66,10 +66,10 @@ public final class Lock<State: ~Copyable>: @unchecked Sendable {
 #if DEBUG
   /// How often the locks of this process were taken: what proves that the hit path takes none. Debug
   /// builds only.
-  public enum LockCount {
+  @usableFromInline package enum LockCount {
     @usableFromInline static let acquisitions = Atomic<UInt64>(0)
 
     /// Acquisitions since the process began, on all threads.
-    public static var now: UInt64 { acquisitions.load(ordering: .relaxed) }
+    package static var now: UInt64 { acquisitions.load(ordering: .relaxed) }
   }
 #endif

@@ -4,31 +4,30 @@ import RegionCore
 
 /// Holds a reply that is answered later: closures cannot own one. Dropped unanswered it answers EIO,
 /// as the reply itself does.
-final class ReplyBox<Reply: ~Copyable & Sendable>: @unchecked Sendable {
-  // Sound because `reply` and `onTake` are only touched with `lock` held.
-  private let lock = Lock(())
-  private var reply: Reply?
-  private var onTake: (@Sendable () -> Void)?
+final class ReplyBox<Reply: ~Copyable & Sendable>: Sendable {
+  private struct State: ~Copyable {
+    var reply: Reply?
+    var onTake: (@Sendable () -> Void)?
+  }
 
-  init(_ reply: consuming Reply) { self.reply = consume reply }
+  private let state: Lock<State>
+
+  init(_ reply: consuming Reply) { state = Lock(State(reply: reply)) }
 
   /// The reply, for the first who asks.
   func take() -> Reply? {
-    let after = lock.withLock { _ in
-      defer { onTake = nil }
-      return onTake
-    }
+    let after = state.withLock { $0.onTake.take() }
     after?()
-    return lock.withLock { _ in reply.take() }
+    return state.withLock { $0.reply.take() }
   }
 
   /// Has `body` called when somebody wants the reply.
-  func whenTaken(_ body: @escaping @Sendable () -> Void) { lock.withLock { _ in onTake = body } }
+  func whenTaken(_ body: @escaping @Sendable () -> Void) { state.withLock { $0.onTake = body } }
 
   /// Nobody has answered yet.
   var isHeld: Bool {
-    lock.withLock { _ in
-      switch reply {
+    state.withLock { state in
+      switch state.reply {
       case .some: true
       case .none: false
       }
@@ -37,8 +36,8 @@ final class ReplyBox<Reply: ~Copyable & Sendable>: @unchecked Sendable {
 
   /// Lends the reply to `body`; nil if it was taken.
   func withReply<Value>(_ body: (borrowing Reply) -> Value) -> Value? {
-    lock.withLock { _ in
-      switch reply {
+    state.withLock { state in
+      switch state.reply {
       case .some(let reply): body(reply)
       case .none: nil
       }

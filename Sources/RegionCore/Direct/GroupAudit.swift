@@ -90,9 +90,7 @@ public struct GroupAudit: Sendable {
     try await audit.checkSegments(references)
     audit.report.objects = references.segments.count + references.maps.count + 1
     try await audit.findOrphans(root, references)
-    if let finding = try await audit.objects.traceFinding(root.geometry) {
-      audit.report.findings.append(finding)
-    }
+    try await audit.checkTrace(root)
     return audit.report
   }
 
@@ -107,20 +105,21 @@ public struct GroupAudit: Sendable {
 
   /// Turns an error that says something about an object into a finding; an error that says nothing
   /// (the store did not answer) ends the audit.
-  private mutating func note(_ error: RemoteError, _ what: String) throws(RemoteError) {
+  private mutating func note(
+    _ error: RemoteError, _ what: String, _ severity: AuditFinding.Severity = .error,
+    remedy: String = Self.restore
+  ) throws(RemoteError) {
     switch error {
     case .damaged(let object, let error):
-      let remedy: String
       if case .newerVersion = error.kind {
-        remedy = "Use the version of regionfs that wrote it, or a later one"
-      } else {
-        remedy = Self.restore
+        let update = "Use the version of regionfs that wrote it, or a later one"
+        return find(severity, object, "\(error)", update)
       }
-      find(.error, object, "\(error)", remedy)
+      find(severity, object, "\(error)", remedy)
     case .store(let cause) where cause.kind == .notFound:
-      find(.error, cause.object, "\(what) is missing", Self.restore)
+      find(severity, cause.object, "\(what) is missing", remedy)
     case .store(let cause) where cause.kind == .damagedAnswer || cause.kind == .tooLarge:
-      find(.error, cause.object, "\(what): \(cause.detail)", Self.restore)
+      find(severity, cause.object, "\(what): \(cause.detail)", remedy)
     default: throw error
     }
   }
@@ -277,6 +276,18 @@ public struct GroupAudit: Sendable {
         report.payloadBytesRead += found.bytesRead
         report.findings += found.findings
       }
+    }
+  }
+
+  // MARK: The trace
+
+  /// Nothing of the group depends on it.
+  private mutating func checkTrace(_ root: Root) async throws(RemoteError) {
+    do throws(RemoteError) {
+      _ = try await objects.trace(root.geometry)
+    } catch {
+      let remedy = "Remove it with regionfs trace clear: the next start records another"
+      try note(error, "trace", .warning, remedy: remedy)
     }
   }
 

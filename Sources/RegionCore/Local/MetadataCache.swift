@@ -109,7 +109,7 @@ final class MetadataCache: Sendable {
     throws(LocalError)
   {
     do throws(LocalError) {
-      try disk.replaceHint(path, with: bytes)
+      try disk.replaceFile(path, with: bytes, durably: false)
     } catch {
       try disk.removeFile(path + ".new")
       throw error

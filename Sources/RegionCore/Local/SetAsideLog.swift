@@ -174,7 +174,7 @@ extension GroupCache {
   /// Remembers what the group is called, for people: written only when it changes, and not synced.
   func setName(_ name: FileName) throws(LocalError) {
     if try Self.name(in: directory, on: disk) == name { return }
-    try disk.replaceHint(directory + Self.nameFile, with: name.bytes)
+    try disk.replaceFile(directory + Self.nameFile, with: name.bytes, durably: false)
   }
 
   /// Moves the log's files to a directory of their own, where they stay until a person decides; the

@@ -22,24 +22,17 @@ public protocol LocalDisk: Sendable {
 }
 
 extension LocalDisk {
-  /// Replaces `path` by `bytes` in one durable step: temporary file, fsync, rename, fsync of the
-  /// directory.
-  func replaceFile(_ path: String, with bytes: [UInt8]) throws(LocalError) {
-    try replaceHint(path, with: bytes) { file throws(LocalError) in try file.sync() }
-    try syncDirectory(LocalDirectory.parent(of: path))
-  }
-
-  /// Replaces `path` by `bytes` in one step for whoever opens it. After a power loss it may be gone or
-  /// torn, unless `beforeRename` syncs it and the directory is synced.
-  func replaceHint(
-    _ path: String, with bytes: [UInt8],
-    beforeRename: (LocalFile) throws(LocalError) -> Void = { _ in }
+  /// Replaces `path` by `bytes` in one step: temporary file, fsync, rename, fsync of the directory. Not
+  /// `durably` there is no fsync: after a power loss the file may be gone or torn.
+  func replaceFile(
+    _ path: String, with bytes: [UInt8], durably: Bool = true
   ) throws(LocalError) {
     let temporary = path + ".new"
     let file = try open(temporary, flags: O_RDWR | O_CREAT | O_TRUNC)
     try file.write(bytes, at: 0)
-    try beforeRename(file)
+    if durably { try file.sync() }
     try rename(temporary, to: path)
+    if durably { try syncDirectory(LocalDirectory.parent(of: path)) }
   }
 
   /// The whole of a small file; nil if it does not exist. Longer than `limit` is EFBIG.

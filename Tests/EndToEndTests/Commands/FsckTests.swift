@@ -35,24 +35,31 @@ extension EndToEnd {
       return try #require(found, "no object with \(part)")
     }
 
-    /// Flips a byte of an object through the store, so that only its content is wrong.
+    /// Flips a byte of an object.
     private func flip(_ path: String, _ store: TestStore, at place: (Int) -> Int) async throws {
-      let raw = try DirectoryStore(directory: store.directory)
-      let key = try #require(ObjectKey(String(path.dropFirst(store.directory.count + 1))))
-      let buffer = IOBuffer(capacity: 64 << 20)
-      _ = try await raw.get(key, range: nil, into: buffer, priority: .demand)
-      var bytes = buffer.array
-      bytes[place(bytes.count)] ^= 0x10
-      _ = try await raw.put(key, IOBuffer(bytes), condition: .none, priority: .demand)
+      try await change(path, store) { $0[place($0.count)] ^= 0x10 }
     }
 
     private func shorten(_ path: String, _ store: TestStore) async throws {
-      let raw = try DirectoryStore(directory: store.directory)
-      let key = try #require(ObjectKey(String(path.dropFirst(store.directory.count + 1))))
+      try await change(path, store) { $0.removeLast(100) }
+    }
+
+    /// Changes an object through the store, so that only its content is wrong.
+    private func change(
+      _ path: String, _ store: TestStore, _ body: (inout [UInt8]) -> Void
+    ) async throws {
+      let (raw, key) = try opened(path, store)
       let buffer = IOBuffer(capacity: 64 << 20)
       _ = try await raw.get(key, range: nil, into: buffer, priority: .demand)
-      let bytes = Array(buffer.array.dropLast(100))
+      var bytes = buffer.array
+      body(&bytes)
       _ = try await raw.put(key, IOBuffer(bytes), condition: .none, priority: .demand)
+    }
+
+    /// The store under the mounts, and the key of a path in it.
+    private func opened(_ path: String, _ store: TestStore) throws -> (DirectoryStore, ObjectKey) {
+      let key = try #require(ObjectKey(String(path.dropFirst(store.directory.count + 1))))
+      return (try DirectoryStore(directory: store.directory), key)
     }
 
     @Test(arguments: Harm.allCases)
@@ -214,9 +221,7 @@ extension EndToEnd {
     @Test func aDamagedTraceIsAWarning() async throws {
       let store = try await populated()
       let root = try object(store, "/root")
-      let path = root.dropLast("root".count) + "trace"
-      let raw = try DirectoryStore(directory: store.directory)
-      let key = try #require(ObjectKey(String(path.dropFirst(store.directory.count + 1))))
+      let (raw, key) = try opened(root.dropLast("root".count) + "trace", store)
       let bytes = Array("no trace".utf8)
       _ = try await raw.put(key, IOBuffer(bytes), condition: .none, priority: .demand)
       let result = try store.regionfs("fsck", store.address)

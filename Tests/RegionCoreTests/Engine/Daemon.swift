@@ -121,6 +121,18 @@ final class Daemon: Sendable {
   var segmentReads: Int {
     faults.requests.count { $0.operation == .get && $0.key.contains("/seg/") }
   }
+
+  /// The chunks of which the kernel is told from now on, as by a mount that prefills.
+  func chunksToldToTheKernel() -> Lock<Set<Int>> {
+    let told = Lock(Set<Int>())
+    engine.prefill.withLock {
+      $0 = { region, bytes in
+        let chunks = region.geometry.chunks(touching: bytes)
+        told.withLock { $0.formUnion(chunks.map(Int.init)) }
+      }
+    }
+    return told
+  }
 }
 
 extension Group {

@@ -1,4 +1,3 @@
-import Locks
 import RegionTesting
 import Testing
 
@@ -15,13 +14,7 @@ import Testing
     let count = 200
     let id = try await world.group(World.pattern(count * Self.chunk))
     let daemon = try world.host(1)
-    let told = Lock(Set<Int>())
-    daemon.engine.prefill.withLock {
-      $0 = { _, bytes in
-        let chunks = Int(bytes.lowerBound) / Self.chunk..<Int(bytes.upperBound) / Self.chunk
-        told.withLock { $0.formUnion(chunks) }
-      }
-    }
+    let told = daemon.chunksToldToTheKernel()
     let group = try await daemon.load(id)
     daemon.faults.add(.init(.delay(.milliseconds(300)), on: [.get], keyContains: "/seg/"))
     let region = try group.region("f")

@@ -306,13 +306,7 @@ import Testing
     let id = try await makeGroup()
     let clock = ManualClock()
     let daemon = try life(1, clock: clock) { $0.pull = .auto }
-    let told = Lock(Set<Int>())
-    daemon.engine.prefill.withLock {
-      $0 = { _, bytes in
-        let chunks = Int(bytes.lowerBound) / Self.chunk..<Int(bytes.upperBound) / Self.chunk
-        told.withLock { $0.formUnion(chunks) }
-      }
-    }
+    let told = daemon.chunksToldToTheKernel()
     let group = try await daemon.load(id)
     try await read(Self.order, of: group)
     let region = try group.region("f")
