@@ -25,7 +25,8 @@ public struct MountListEntry: Equatable, Sendable {
 
   /// Parses one line; nil if it is not one.
   public init?(line: some StringProtocol) {
-    let fields = line.split(separator: " ")
+    // By bytes, as the kernel writes them: a combining mark behind a blank does not hide it.
+    let fields = Substring(line).utf8.split(separator: UInt8(ascii: " ")).map { Substring($0) }
     guard let dash = fields.firstIndex(of: "-"), dash >= 6, fields.count >= dash + 4 else {
       return nil
     }
@@ -63,7 +64,9 @@ public struct MountList: Sendable {
 
   /// Parses the text of a mountinfo file.
   public init(mountinfo text: String) {
-    entries = text.split(separator: "\n").compactMap { MountListEntry(line: $0) }
+    entries = text.utf8.split(separator: UInt8(ascii: "\n")).compactMap {
+      MountListEntry(line: Substring($0))
+    }
   }
 
   /// Reads `/proc/self/mountinfo`.
@@ -89,17 +92,20 @@ public struct MountList: Sendable {
       if let found = best, found.entry.mountpoint.utf8.count > entry.mountpoint.utf8.count {
         continue
       }
-      let root = entry.root.drop { $0 == "/" }
-      let inside = root.isEmpty ? rest : rest.isEmpty ? String(root) : root + "/" + rest
+      let root = String(Substring(entry.root.utf8.drop { $0 == UInt8(ascii: "/") }))
+      let inside = root.isEmpty ? rest : rest.isEmpty ? root : root + "/" + rest
       best = (entry, inside)
     }
     return best
   }
 
   private static func remainder(of path: String, under mountpoint: String) -> String? {
-    if mountpoint == "/" { return String(path.drop { $0 == "/" }) }
-    if path == mountpoint { return "" }
-    return path.hasPrefix(mountpoint + "/") ? String(path.dropFirst(mountpoint.count + 1)) : nil
+    let slash = UInt8(ascii: "/")
+    if mountpoint == "/" { return String(Substring(path.utf8.drop { $0 == slash })) }
+    // By bytes: to the kernel two spellings of a letter are two names.
+    guard path.utf8.starts(with: mountpoint.utf8) else { return nil }
+    let rest = path.utf8.dropFirst(mountpoint.utf8.count)
+    return rest.isEmpty ? "" : rest.first == slash ? String(Substring(rest.dropFirst())) : nil
   }
 }
 

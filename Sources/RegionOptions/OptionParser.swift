@@ -61,11 +61,11 @@ extension MountOptions {
   private static func nearest(to name: String) -> String {
     var best = (name: "", distance: Int.max)
     // Bounded, because a hostile name would cost time quadratic in its length.
-    let name = String(name.prefix(64).lowercased())
+    let name = Array(name.lowercased().utf8.prefix(64))
     for known in OptionTable.knownNames
-    where abs(known.utf8.count - name.utf8.count) < best.distance {
+    where abs(known.utf8.count - name.count) < best.distance {
       // No fewer edits than the lengths differ by.
-      let distance = editDistance(name, known)
+      let distance = editDistance(name, Array(known.utf8))
       if distance < best.distance { best = (known, distance) }
     }
     return best.name

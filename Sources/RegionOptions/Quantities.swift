@@ -69,13 +69,12 @@ public enum Quantities {
 
 /// How many insertions, deletions, substitutions and swaps of neighbours turn `a` into `b`
 /// (optimal string alignment distance).
-func editDistance(_ a: String, _ b: String) -> Int {
-  let a = Array(a.utf8)
-  let b = Array(b.utf8)
+func editDistance(_ a: [UInt8], _ b: [UInt8]) -> Int {
   var beforeLast = [Int](repeating: 0, count: b.count + 1)
   var last = Array(0...b.count)
+  var row = beforeLast
   for i in a.indices {
-    var row = [Int](repeating: i + 1, count: b.count + 1)
+    row[0] = i + 1
     for j in b.indices {
       let same = a[i] == b[j] ? 0 : 1
       row[j + 1] = min(last[j] + same, min(last[j + 1], row[j]) + 1)
@@ -83,7 +82,8 @@ func editDistance(_ a: String, _ b: String) -> Int {
         row[j + 1] = min(row[j + 1], beforeLast[j - 1] + 1)
       }
     }
-    (beforeLast, last) = (last, row)
+    swap(&beforeLast, &last)
+    swap(&last, &row)
   }
   return last[b.count]
 }

@@ -114,4 +114,12 @@ import Testing
     #expect(list.mount(holding: "/boundary")?.entry.mountpoint == "/")
     #expect(try MountList.current().mount(holding: "/proc/self") != nil)
   }
+
+  @Test func aCombiningMarkHidesNoBlankAndTwoSpellingsAreTwoPaths() {
+    let text = "40 22 0:39 / /mnt/\u{E9} rw - fuse.regionfs \u{301}bucket rw,user_id=1000\n"
+    let list = MountList(mountinfo: text)
+    #expect(list.entries.first?.source == "\u{301}bucket")
+    #expect(list.mount(holding: "/mnt/\u{E9}/f")?.inside == "f")
+    #expect(list.mount(holding: "/mnt/e\u{301}/f") == nil)
+  }
 }

@@ -156,4 +156,10 @@ final class TestFiles {
     let credentials = ProfileFile("[one]\r\na = 1\r\n[default]\r\nb = 2\r\n", kind: .credentials)
     #expect(credentials.profiles == ["one": ["a": "1"], "default": ["b": "2"]])
   }
+
+  @Test func aCombiningMarkHidesNoBracketAndNoBlank() {
+    let mark = "\u{301}"
+    let text = "[profile a]\(mark)\nb = 1 #\(mark) comment\nc =\(mark)d\n"
+    #expect(ProfileFile(text, kind: .config).profiles == ["a": ["b": "1", "c": "\(mark)d"]])
+  }
 }

@@ -15,8 +15,9 @@ struct ProfileFile: Equatable, Sendable {
   init(_ text: String, kind: Kind) {
     var profile: String?
     var parent: String?
-    for line in text.split(omittingEmptySubsequences: true, whereSeparator: \.isNewline) {
-      let isIndented = line.first?.isWhitespace ?? false
+    // By bytes: a combining mark behind a bracket or a blank hides neither.
+    for line in text.utf8.split(whereSeparator: \.isEndOfLine) {
+      let isIndented = line.first?.isBlank ?? false
       let content = Self.uncommented(line)
       guard !content.isEmpty else { continue }
       if !isIndented, let section = Self.section(content) {
@@ -30,50 +31,57 @@ struct ProfileFile: Equatable, Sendable {
     }
   }
 
+  private typealias Bytes = Substring.UTF8View
+
   /// The line without surrounding blanks and comment. A comment inside a line needs a blank before.
-  private static func uncommented(_ line: Substring) -> Substring {
-    var end = line.endIndex
-    var previous: Character = " "
-    for index in line.indices {
-      if "#;".contains(line[index]), previous.isWhitespace {
-        end = index
-        break
-      }
-      previous = line[index]
+  private static func uncommented(_ line: Bytes) -> Bytes {
+    var isBehindBlank = true
+    let comment = line.firstIndex { byte in
+      defer { isBehindBlank = byte.isBlank }
+      return isBehindBlank && (byte == UInt8(ascii: "#") || byte == UInt8(ascii: ";"))
     }
-    return trimmed(line[..<end])
+    return trimmed(line[..<(comment ?? line.endIndex)])
   }
 
-  private static func trimmed(_ text: Substring) -> Substring {
-    let rest = text.drop(while: \.isWhitespace)
-    guard let last = rest.lastIndex(where: { !$0.isWhitespace }) else { return "" }
+  private static func trimmed(_ text: Bytes) -> Bytes {
+    let rest = text.drop(while: \.isBlank)
+    guard let last = rest.lastIndex(where: { !$0.isBlank }) else { return rest[..<rest.startIndex] }
     return rest[...last]
   }
 
-  private static func section(_ line: Substring) -> Substring? {
-    guard line.first == "[", let end = line.firstIndex(of: "]") else { return nil }
-    return trimmed(line[line.index(after: line.startIndex)..<end])
+  private static func section(_ line: Bytes) -> Bytes? {
+    guard line.first == UInt8(ascii: "["), let end = line.firstIndex(of: UInt8(ascii: "]")) else {
+      return nil
+    }
+    return trimmed(line[..<end].dropFirst())
   }
 
   /// The profile that a section describes; nil for other sections (`[sso-session x]` and so on).
-  private static func profileName(_ section: Substring, kind: Kind) -> String? {
-    guard kind == .config, section != "default" else { return unquoted(section) }
-    let words = section.split(maxSplits: 1, whereSeparator: \.isWhitespace)
-    guard words.count == 2, words[0] == "profile" else { return nil }
+  private static func profileName(_ section: Bytes, kind: Kind) -> String? {
+    guard kind == .config, !section.elementsEqual("default".utf8) else { return unquoted(section) }
+    let words = section.split(maxSplits: 1, whereSeparator: \.isBlank)
+    guard words.count == 2, words[0].elementsEqual("profile".utf8) else { return nil }
     return unquoted(trimmed(words[1]))
   }
 
-  private static func unquoted(_ name: Substring) -> String {
-    guard let quote = name.first, "\"'".contains(quote), name.count >= 2, name.last == quote else {
-      return String(name)
-    }
-    return String(name.dropFirst().dropLast())
+  private static func unquoted(_ name: Bytes) -> String {
+    let isQuoted =
+      name.count >= 2 && name.first == name.last
+      && (name.first == UInt8(ascii: "\"") || name.first == UInt8(ascii: "'"))
+    return String(Substring(isQuoted ? name.dropFirst().dropLast() : name))
   }
 
-  private static func property(_ line: Substring) -> (String, String)? {
-    guard let equals = line.firstIndex(of: "=") else { return nil }
-    let name = trimmed(line[..<equals]).lowercased()
+  private static func property(_ line: Bytes) -> (String, String)? {
+    guard let equals = line.firstIndex(of: UInt8(ascii: "=")) else { return nil }
+    let name = trimmed(line[..<equals])
     guard !name.isEmpty else { return nil }
-    return (name, String(trimmed(line[line.index(after: equals)...])))
+    let value = trimmed(line[equals...].dropFirst())
+    return (Substring(name).lowercased(), String(Substring(value)))
   }
+}
+
+extension UInt8 {
+  fileprivate var isEndOfLine: Bool { self == UInt8(ascii: "\n") || self == UInt8(ascii: "\r") }
+
+  fileprivate var isBlank: Bool { self == UInt8(ascii: " ") || (0x09...0x0D).contains(self) }
 }

@@ -8,7 +8,7 @@ import RegionTesting
   /// What an input may make a parser allocate in all: a constant for decoders and messages, and a
   /// multiple of its length (an XML element of four bytes is a node of about a hundred, in arrays
   /// that grow by doubling; every input is read twice and written once).
-  static func budget(for length: Int) -> Int { 2 << 20 + 4096 * length }
+  static func budget(for length: Int) -> Int { unsafe target.allowance + 4096 * length }
 
   nonisolated(unsafe) static var target = FuzzTarget.all[0]
 

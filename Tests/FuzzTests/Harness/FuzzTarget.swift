@@ -11,6 +11,8 @@ struct FuzzTarget: Sendable, CustomStringConvertible {
   var name: String
   /// Longest input that is tried, in bytes.
   var longest = 4096
+  /// What an input may make its parser allocate beside what goes with its length, in bytes.
+  var allowance = 2 << 20
   /// The golden file (`RegionCoreTests/Golden`) whose samples are valid inputs.
   var golden: String?
   /// Valid inputs, and some that almost are.

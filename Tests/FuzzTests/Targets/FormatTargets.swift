@@ -50,7 +50,9 @@ extension FuzzTarget {
       { try GroupRecordCodec.encode($0) }),
     format(
       "access-trace", { bytes throws(FormatError) in try AccessTraceCodec.decode(bytes) },
-      { try AccessTraceCodec.encode($0) }, use: ParsedUse.trace),
+      { try AccessTraceCodec.encode($0) },
+      // A few bytes name many chunks, which are merged one by one.
+      allowance: 2 << 20 + 4096 * Limits.traceChunks, use: ParsedUse.trace),
     format(
       "state-file-header", { bytes throws(FormatError) in try StateFileCodec.decode(bytes) },
       { StateFileCodec.encode($0) }),
@@ -73,11 +75,12 @@ extension FuzzTarget {
 
   private static func format<Value: Equatable & Sendable>(
     _ name: String, _ parse: @escaping @Sendable ([UInt8]) throws(FormatError) -> Value,
-    _ encode: @escaping @Sendable (Value) throws -> [UInt8],
+    _ encode: @escaping @Sendable (Value) throws -> [UInt8], allowance: Int = 2 << 20,
     use: @escaping @Sendable (Value) throws(FuzzFinding) -> Void = { _ in }
   ) -> FuzzTarget {
-    FuzzTarget(name: name, longest: 8192, golden: name, reseal: Sealing.frame) {
-      bytes throws(FuzzFinding) in
+    FuzzTarget(
+      name: name, longest: 8192, allowance: allowance, golden: name, reseal: Sealing.frame
+    ) { bytes throws(FuzzFinding) in
       guard try check(bytes, canonical: true, parse: parse, encode: encode) else { return false }
       if let value = try? parse(bytes) { try use(value) }
       return true
