@@ -21,6 +21,8 @@ struct BackgroundPull: Sendable {
   /// Chunks that nobody has read yet and whose first read is to be seen: they are marked, and the kernel
   /// gets them only when they are read, or the start is over.
   var unread = RangeSet<ChunkIndex>()
+  /// Chunks of which the kernel is told when everything is here.
+  var untold = RangeSet<ChunkIndex>()
   /// The next chunk to look at.
   var cursor: ChunkIndex = 0
   /// Workers under way.
@@ -41,6 +43,9 @@ struct BackgroundPull: Sendable {
   var bytes: UInt64 = 0
   /// Who wants to know when it ends.
   var waiters: [@Sendable () -> Void] = []
+
+  /// Everything is being pulled.
+  var isSweeping: Bool { sweeps && phase == .running }
 }
 
 extension Region {
@@ -235,6 +240,8 @@ extension Region {
       }
       let waiters = state.background.waiters
       state.background.waiters = []
+      work.prefill = state.background.untold.ranges.flatMap { $0.filter(chunks.isPresent) }
+      state.background.untold = RangeSet()
       end(&state)
       return (work, waiters)
     }

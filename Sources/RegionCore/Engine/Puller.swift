@@ -108,13 +108,13 @@ final class Puller: Sendable {
     precondition(buffers.count == plan.fetches.count, "one buffer for each fetch")
     engine.cacheBudget.keepUp()
     let pooled = buffers.map { PooledBuffer($0, pool: engine.buffers) }
+    let isReadSoon =
+      priority == .readAhead || priority == .background && region.isToldSoon(chunks)
+    ChunkFill(region: region, plan: plan, buffers: pooled, lane: priority.lane)
+      .run(chunks, keep: isReadSoon)
     // Where all is wanted the kernel gets all: of a demanded chunk it has read a few pages only, and
     // what was read ahead may be for a stream that ends.
-    let isForKernel = priority == .background || region.isSwept
-    let prefill = isForKernel ? engine.prefill.withLock { $0 } : nil
-    ChunkFill(region: region, plan: plan, buffers: pooled, lane: priority.lane).run(
-      chunks, keep: priority == .readAhead || priority == .background && prefill != nil)
-    if let prefill { region.tellPrefill(chunks, prefill) }
+    if priority == .background || region.isSwept { region.tellPrefill(chunks) }
     let bytes = plan.fetches.reduce(0) { $0 + UInt64($1.range.count) }
     region.bytesPulled.add(bytes, ordering: .relaxed)
     return bytes

@@ -186,9 +186,7 @@ extension Region {
     puller.start(self, work.demands, priority: .demand)
     puller.start(self, work.readAheads, priority: .readAhead)
     for _ in 0..<work.startBackground { puller.startBackgroundWorker(self) }
-    if !work.prefill.isEmpty, let prefill = engine.prefill.withLock({ $0 }) {
-      tellPrefill(work.prefill, prefill)
-    }
+    if !work.prefill.isEmpty { tellPrefill(work.prefill) }
     for ended in work.ended { ended() }
     for doubt in work.doubts {
       engine.executor.spawn { [self] in

@@ -72,8 +72,8 @@ extension Region {
       defer { state.background.unread = RangeSet() }
       return state.background.unread
     }
-    guard !left.isEmpty, let prefill = engine.prefill.withLock({ $0 }) else { return }
-    tellPrefill(left.ranges.flatMap { $0.filter(chunks.isPresent) }, prefill)
+    guard !left.isEmpty else { return }
+    tellPrefill(left.ranges.flatMap { $0.filter(chunks.isPresent) })
   }
 
   /// A read of a chunk was seen: it goes into the trace of this start.

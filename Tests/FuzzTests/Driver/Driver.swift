@@ -10,6 +10,9 @@ import RegionTesting
   /// that grow by doubling; every input is read twice and written once).
   static func budget(for length: Int) -> Int { unsafe target.allowance + 4096 * length }
 
+  /// Where libFuzzer runs this program again, to merge, it gives it none but its own arguments.
+  private static let inheritedTarget = "REGIONFS_FUZZ_TARGET"
+
   nonisolated(unsafe) static var target = FuzzTarget.all[0]
 
   static func main() throws {
@@ -20,8 +23,14 @@ import RegionTesting
       try writeSeeds(of: try find(arguments[2]), to: arguments[3])
     case let name? where !name.hasPrefix("-"):
       unsafe target = try find(name)
+      setenv(inheritedTarget, name, 1)
       exit(fuzz([arguments[0]] + arguments.dropFirst(2)))
-    default: throw FuzzFinding("usage: regionfs-fuzz TARGET [options of libFuzzer] CORPUS")
+    default:
+      guard let name = ProcessInfo.processInfo.environment[inheritedTarget] else {
+        throw FuzzFinding("usage: regionfs-fuzz TARGET [options of libFuzzer] CORPUS")
+      }
+      unsafe target = try find(name)
+      exit(fuzz(arguments))
     }
   }
 

@@ -29,6 +29,27 @@ import Testing
     try await eventually("all is told") { told.withLock { $0.count == count } }
   }
 
+  /// Its reads wait for all of it, and would for the kernel's as well.
+  @Test func theKernelIsToldOfASmallRegionWhenItsPullIsOver() async throws {
+    let id = try await world.group(World.pattern(200 * Self.chunk))
+    let daemon = try world.host(1) { $0.pull = .auto }
+    let told = daemon.chunksToldToTheKernel()
+    let group = try await daemon.load(id)
+    let region = try group.region("f")
+    func present() -> Set<Int> {
+      Set((0..<200).filter { region.chunks.isPresent(ChunkIndex($0)) })
+    }
+    daemon.faults.add(.init(.blackhole, on: [.get], keyContains: "/seg/", skip: 1, count: 1))
+    region.pullAll(reason: "test")
+    try await eventually("most is here") { present().count > 100 }
+    #expect(told.withLock { $0.isEmpty })
+    daemon.faults.release()
+    try await eventually("the pull is over") {
+      region.state.withLock { $0.background.phase != .running }
+    }
+    try await eventually("it is told") { told.withLock { $0 == present() } }
+  }
+
   /// Else it would begin read-ahead that takes from the pull what it is told of next.
   @Test func whatTheKernelReadsBecauseItWasToldToIsNoStream() async throws {
     let id = try await world.group(World.pattern(200 * Self.chunk))
