@@ -26,6 +26,21 @@ import Testing
   }
 
   @Test func connectionsAreReusedAlsoAfterErrors() async throws {
+    let clock = ContinuousClock()
+    for _ in 0..<5 {
+      let began = clock.now
+      let (newConnections, statistics) = try await Self.exchangesWithErrors()
+      // curl lets go of a connection that nobody used for two minutes, and a test may be held up for longer.
+      guard clock.now - began < .seconds(100) else { continue }
+      #expect(newConnections == [1, 0, 0, 0, 0])
+      #expect(statistics == HTTPStatistics(transfers: 5, connections: 1))
+      return
+    }
+    Issue.record("five exchanges took 100 seconds each time")
+  }
+
+  /// The connections that each of five requests began, some of which are answered with errors.
+  private static func exchangesWithErrors() async throws -> ([Int], HTTPStatistics) {
     let statuses = [200, 404, 412, 503, 200]
     let count = Atomic<Int>(0)
     let server = try ScriptedServer { _ in
@@ -33,14 +48,15 @@ import Testing
       return .reply(statuses[index], [:], "body \(index)")
     }
     defer { server.stop() }
-    let client = try Self.client()
+    let client = try client()
+    var newConnections: [Int] = []
     for (index, status) in statuses.enumerated() {
       let response = try await client.perform(HTTPRequest(.get, server.url + "/x"))
       #expect(response.status == status)
       #expect(String(decoding: response.body, as: UTF8.self) == "body \(index)")
-      #expect(response.newConnections == (index == 0 ? 1 : 0))
+      newConnections.append(response.newConnections)
     }
-    #expect(client.statistics == HTTPStatistics(transfers: 5, connections: 1))
+    return (newConnections, client.statistics)
   }
 
   @Test func requestsGoOutExactlyAsGiven() async throws {

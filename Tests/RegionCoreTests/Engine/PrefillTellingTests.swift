@@ -31,17 +31,19 @@ import Testing
 
   /// Its reads wait for all of it, and would for the kernel's as well.
   @Test func theKernelIsToldOfASmallRegionWhenItsPullIsOver() async throws {
-    let id = try await world.group(World.pattern(200 * Self.chunk))
+    // So few that no rate is known before the end: a slow machine's might say that it takes long.
+    let count = 40
+    let id = try await world.group(World.pattern(count * Self.chunk))
     let daemon = try world.host(1) { $0.pull = .auto }
     let told = daemon.chunksToldToTheKernel()
     let group = try await daemon.load(id)
     let region = try group.region("f")
     func present() -> Set<Int> {
-      Set((0..<200).filter { region.chunks.isPresent(ChunkIndex($0)) })
+      Set((0..<count).filter { region.chunks.isPresent(ChunkIndex($0)) })
     }
     daemon.faults.add(.init(.blackhole, on: [.get], keyContains: "/seg/", skip: 1, count: 1))
     region.pullAll(reason: "test")
-    try await eventually("most is here") { present().count > 100 }
+    try await eventually("some is here") { present().count > count / 4 }
     #expect(told.withLock { $0.isEmpty })
     daemon.faults.release()
     try await eventually("the pull is over") {
