@@ -8,7 +8,7 @@ extension Region {
 
   /// Tells the kernel's cache of chunks that are present now, neighbours together, but for those whose
   /// first read is to be seen. While all of a small region is about to be here its reads wait for that,
-  /// and the kernel gets it afterwards: taking it now would cost the pull a third of its speed.
+  /// and the kernel gets it afterwards: taking it now would cost the pull a quarter of its speed.
   func tellPrefill(_ chunks: [ChunkIndex]) {
     guard let prefill = engine.prefill.withLock({ $0 }) else { return }
     let size = currentSize.load(ordering: .relaxed)
