@@ -24,9 +24,8 @@ public struct MountListEntry: Equatable, Sendable {
   }
 
   /// Parses one line; nil if it is not one.
-  public init?(line: some StringProtocol) {
-    // By bytes, as the kernel writes them: a combining mark behind a blank does not hide it.
-    let fields = Substring(line).utf8.split(separator: UInt8(ascii: " ")).map { Substring($0) }
+  public init?(line: Substring) {
+    let fields = Self.fields(of: line)
     guard let dash = fields.firstIndex(of: "-"), dash >= 6, fields.count >= dash + 4 else {
       return nil
     }
@@ -36,6 +35,12 @@ public struct MountListEntry: Equatable, Sendable {
     type = Self.unescaped(fields[dash + 1])
     source = Self.unescaped(fields[dash + 2])
     superOptions = Self.unescaped(fields[dash + 3])
+  }
+
+  /// What stands between blanks. By bytes, as the kernel and libmount write them: a combining mark behind a
+  /// blank does not hide it.
+  package static func fields(of line: Substring) -> [Substring] {
+    line.utf8.split(separator: UInt8(ascii: " ")).map { Substring($0) }
   }
 
   /// The kernel and libmount write space, tab, newline and backslash as `\ooo`.
@@ -92,7 +97,7 @@ public struct MountList: Sendable {
       if let found = best, found.entry.mountpoint.utf8.count > entry.mountpoint.utf8.count {
         continue
       }
-      let root = String(Substring(entry.root.utf8.drop { $0 == UInt8(ascii: "/") }))
+      let root = Self.withoutLeadingSlashes(entry.root)
       let inside = root.isEmpty ? rest : rest.isEmpty ? root : root + "/" + rest
       best = (entry, inside)
     }
@@ -100,12 +105,16 @@ public struct MountList: Sendable {
   }
 
   private static func remainder(of path: String, under mountpoint: String) -> String? {
-    let slash = UInt8(ascii: "/")
-    if mountpoint == "/" { return String(Substring(path.utf8.drop { $0 == slash })) }
+    if mountpoint == "/" { return withoutLeadingSlashes(path) }
     // By bytes: to the kernel two spellings of a letter are two names.
     guard path.utf8.starts(with: mountpoint.utf8) else { return nil }
     let rest = path.utf8.dropFirst(mountpoint.utf8.count)
-    return rest.isEmpty ? "" : rest.first == slash ? String(Substring(rest.dropFirst())) : nil
+    guard let next = rest.first else { return "" }
+    return next == UInt8(ascii: "/") ? String(Substring(rest.dropFirst())) : nil
+  }
+
+  private static func withoutLeadingSlashes(_ path: String) -> String {
+    String(Substring(path.utf8.drop { $0 == UInt8(ascii: "/") }))
   }
 }
 

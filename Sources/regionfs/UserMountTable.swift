@@ -69,7 +69,7 @@ enum UserMountTable {
     guard let table = SmallFile.contents(of: path, limit: 1 << 20) else { return 0 }
     let target = "TARGET=" + mountpoint
     let entries = table.split(separator: "\n").filter { line in
-      line.split(separator: " ").contains { MountListEntry.unescaped($0) == target }
+      MountListEntry.fields(of: line).contains { MountListEntry.unescaped($0) == target }
     }
     return min(64, entries.count)
   }

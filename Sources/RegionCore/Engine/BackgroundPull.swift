@@ -43,9 +43,6 @@ struct BackgroundPull: Sendable {
   var bytes: UInt64 = 0
   /// Who wants to know when it ends.
   var waiters: [@Sendable () -> Void] = []
-
-  /// Everything is being pulled.
-  var isSweeping: Bool { sweeps && phase == .running }
 }
 
 extension Region {

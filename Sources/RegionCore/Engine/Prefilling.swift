@@ -7,27 +7,33 @@ extension Region {
   public var cacheFile: LocalFile { data }
 
   /// Tells the kernel's cache of chunks that are present now, neighbours together, but for those whose
-  /// first read is to be seen. While all of a small region is about to be here its reads wait for that,
-  /// and the kernel gets it afterwards: taking it now would cost the pull a quarter of its speed.
+  /// first read is to be seen.
   func tellPrefill(_ chunks: [ChunkIndex]) {
     guard let prefill = engine.prefill.withLock({ $0 }) else { return }
     let size = currentSize.load(ordering: .relaxed)
-    let isSoonHere = isSoonHere
     let runs = state.withLock { state -> RangeSet<ChunkIndex> in
       let runs = RangeSet(
         chunks.filter { !state.background.unread.contains($0) }.map { $0..<$0 + 1 })
-      guard isSoonHere, state.background.isSweeping else { return runs }
+      guard isToldAtTheEnd(state) else { return runs }
       state.background.untold.formUnion(runs)
       return RangeSet()
     }
     for bytes in geometry.bytes(of: runs, end: size) { prefill(self, bytes) }
   }
 
-  /// Whether the kernel will ask soon for what a background pull brought, or only when it was read
-  /// or all is here.
+  /// Whether the kernel is told at once of some of what a background pull brought, and so asks for it
+  /// soon.
   func isToldSoon(_ chunks: [ChunkIndex]) -> Bool {
-    guard !isSoonHere, engine.prefill.withLock({ $0 != nil }) else { return false }
-    return state.withLock { state in chunks.contains { !state.background.unread.contains($0) } }
+    guard engine.prefill.withLock({ $0 != nil }) else { return false }
+    return state.withLock { state in
+      !isToldAtTheEnd(state) && chunks.contains { !state.background.unread.contains($0) }
+    }
+  }
+
+  /// While all of a small region is about to be here its reads wait for that, and the kernel gets it
+  /// afterwards: taking it now would cost the pull a quarter of its speed.
+  private func isToldAtTheEnd(_ state: State) -> Bool {
+    state.background.sweeps && state.background.phase == .running && isSoonHere
   }
 }
 

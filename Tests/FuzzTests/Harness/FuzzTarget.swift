@@ -12,7 +12,7 @@ struct FuzzTarget: Sendable, CustomStringConvertible {
   /// Longest input that is tried, in bytes.
   var longest = 4096
   /// What an input may make its parser allocate beside what goes with its length, in bytes.
-  var allowance = 2 << 20
+  var allowance = Self.usualAllowance
   /// The golden file (`RegionCoreTests/Golden`) whose samples are valid inputs.
   var golden: String?
   /// Valid inputs, and some that almost are.
@@ -26,6 +26,9 @@ struct FuzzTarget: Sendable, CustomStringConvertible {
   var run: @Sendable ([UInt8]) throws(FuzzFinding) -> Bool
 
   var description: String { name }
+
+  /// Room for decoders and messages, in bytes.
+  static let usualAllowance = 2 << 20
 
   /// All of them.
   static let all =

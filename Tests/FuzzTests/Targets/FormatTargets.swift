@@ -52,7 +52,7 @@ extension FuzzTarget {
       "access-trace", { bytes throws(FormatError) in try AccessTraceCodec.decode(bytes) },
       { try AccessTraceCodec.encode($0) },
       // A few bytes name many chunks, which are merged one by one.
-      allowance: 2 << 20 + 4096 * Limits.traceChunks, use: ParsedUse.trace),
+      allowance: usualAllowance + 4096 * Limits.traceChunks, use: ParsedUse.trace),
     format(
       "state-file-header", { bytes throws(FormatError) in try StateFileCodec.decode(bytes) },
       { StateFileCodec.encode($0) }),
@@ -75,7 +75,7 @@ extension FuzzTarget {
 
   private static func format<Value: Equatable & Sendable>(
     _ name: String, _ parse: @escaping @Sendable ([UInt8]) throws(FormatError) -> Value,
-    _ encode: @escaping @Sendable (Value) throws -> [UInt8], allowance: Int = 2 << 20,
+    _ encode: @escaping @Sendable (Value) throws -> [UInt8], allowance: Int = usualAllowance,
     use: @escaping @Sendable (Value) throws(FuzzFinding) -> Void = { _ in }
   ) -> FuzzTarget {
     FuzzTarget(
