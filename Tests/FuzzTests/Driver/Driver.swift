@@ -10,27 +10,26 @@ import RegionTesting
   /// that grow by doubling; every input is read twice and written once).
   static func budget(for length: Int) -> Int { unsafe target.allowance + 4096 * length }
 
-  /// Where libFuzzer runs this program again, to merge, it gives it none but its own arguments.
+  /// To merge, libFuzzer runs this program again with its own arguments, without the target's name.
   private static let inheritedTarget = "REGIONFS_FUZZ_TARGET"
 
   nonisolated(unsafe) static var target = FuzzTarget.all[0]
 
   static func main() throws {
     let arguments = CommandLine.arguments
+    if let name = ProcessInfo.processInfo.environment[inheritedTarget] {
+      unsafe target = try find(name)
+      exit(fuzz(arguments))
+    }
     switch arguments.dropFirst().first {
     case "--list": for target in FuzzTarget.all { print(target.name, target.longest) }
     case "--seeds" where arguments.count == 4:
       try writeSeeds(of: try find(arguments[2]), to: arguments[3])
     case let name? where !name.hasPrefix("-"):
       unsafe target = try find(name)
-      setenv(inheritedTarget, name, 1)
+      unsafe setenv(inheritedTarget, name, 1)
       exit(fuzz([arguments[0]] + arguments.dropFirst(2)))
-    default:
-      guard let name = ProcessInfo.processInfo.environment[inheritedTarget] else {
-        throw FuzzFinding("usage: regionfs-fuzz TARGET [options of libFuzzer] CORPUS")
-      }
-      unsafe target = try find(name)
-      exit(fuzz(arguments))
+    default: throw FuzzFinding("usage: regionfs-fuzz TARGET [options of libFuzzer] CORPUS")
     }
   }
 
