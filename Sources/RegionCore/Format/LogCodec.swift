@@ -10,6 +10,8 @@ public enum LogCodec {
   public static let fileHeaderLength = 128
   /// Length of a record's header, in bytes.
   public static let recordHeaderLength = 20
+  /// Highest index of a log's file. Nobody writes so many; there is always a next one to go on in.
+  static let mostFiles: UInt32 = .max - 1
 
   static let fileHeader = Frame(magic: "RGFSLOGF", what: "log", limit: fileHeaderLength)
   static let what = "log record"
@@ -51,6 +53,7 @@ public enum LogCodec {
     try reader.reserved(fileHeaderLength - reader.consumed)
     try reader.finish()
     try reader.require(header.epoch >= 1, "epoch 0")
+    try reader.require(header.index <= mostFiles, "file \(header.index) of a log")
     try reader.require(header.firstSequence >= 1, "sequence 0")
     guard let synced = SyncMark.decode(mark, before: header.firstSequence) else {
       throw reader.invalid("sync mark \(mark)")

@@ -96,6 +96,9 @@ extension WriteLog {
         try local { () throws(LocalError) in try disk.removeFile(path) }
         continue
       }
+      guard name == Self.name(header.log, header.index) else {
+        throw .damaged(path: path, FormatError(.invalid("it has another file's name"), what: "log"))
+      }
       if let last = files.last,
         header.log != last.header.log || header.firstSequence < last.header.firstSequence
       {

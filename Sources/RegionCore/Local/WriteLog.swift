@@ -223,8 +223,7 @@ final class WriteLog {
   }
 
   func roll() throws(LocalError) {
-    // Wrapping: a damaged header may name the last index. The file then exists, which is an error.
-    let index = (segments.last?.index).map { $0 &+ 1 } ?? header.index
+    let index = (segments.last?.index).map { $0 + 1 } ?? header.index
     var fileHeader = header
     fileHeader.index = index
     fileHeader.firstSequence = nextSequence

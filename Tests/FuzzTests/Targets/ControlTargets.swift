@@ -85,7 +85,7 @@ extension FuzzTarget {
   /// A whole conversation with the daemon's side, over a socket. Whatever is said, each line of the
   /// answer is one that the client understands.
   private static let session = FuzzTarget(
-    name: "control-session",
+    name: "control-session", longest: 2048,
     examples: [[UInt8](requests.joined(separator: "\n") + "\n"), [UInt8](requests[0])],
     words: words
   ) { bytes throws(FuzzFinding) in
@@ -96,6 +96,10 @@ extension FuzzTarget {
     guard unsafe socketpair(AF_UNIX, kind, 0, &ends) == 0 else {
       throw FuzzFinding("socketpair: errno \(errno)")
     }
+    // Nobody reads before all is said: the answers to the longest input have to fit.
+    var room: Int32 = 1 << 20
+    // SAFETY: setsockopt reads the one number, whose size it is told. The kernel takes what it allows.
+    unsafe setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &room, socklen_t(MemoryLayout<Int32>.size))
     var client = LineChannel(Descriptor(ends[0]))
     let server = LineChannel(Descriptor(ends[1]))
     do throws(ControlError) {

@@ -192,14 +192,20 @@ final class LogDirectory: Sendable {
     }
   }
 
+  /// What the header says, if there is one.
+  private func name(of bytes: [UInt8]) -> String? {
+    guard let header = try? LogCodec.decodeFileHeader(Array(bytes.prefix(LogCodec.fileHeaderLength)))
+    else { return nil }
+    return WriteLog.name(header.log, header.index)
+  }
+
   private func fill(_ files: [[UInt8]]) throws(FuzzFinding) {
     do throws(LocalError) {
       for name in try LocalDirectory.names(in: path) {
         try LocalDirectory.removeFile(path + "/" + name)
       }
       for (index, bytes) in files.enumerated() {
-        // Only names of this form count as files of a log.
-        let name = WriteLog.name(.zero, UInt32(index))
+        let name = name(of: bytes) ?? WriteLog.name(.zero, UInt32(index))
         try LocalFile(path: path + "/" + name, flags: O_RDWR | O_CREAT).write(bytes, at: 0)
       }
     } catch {

@@ -44,13 +44,16 @@ import Testing
     }
   }
 
-  private func log(firstSequence: SequenceNumber, _ more: [UInt8]) throws -> (Scratch, String) {
+  private func log(
+    firstSequence: SequenceNumber, index: UInt32 = LogCodec.mostFiles, named: UInt32? = nil,
+    _ more: [UInt8]
+  ) throws -> (Scratch, String) {
     let scratch = try Scratch()
     let header = LogFileHeader(
       group: .zero, epoch: 1, writer: .zero, log: .zero,
-      base: CommitID(number: 1, nonce: .zero), index: .max, firstSequence: firstSequence,
+      base: CommitID(number: 1, nonce: .zero), index: index, firstSequence: firstSequence,
       chain: 5)
-    let path = scratch.file(WriteLog.name(header.log, header.index))
+    let path = scratch.file(WriteLog.name(header.log, named ?? index))
     try LocalFile(path: path, flags: O_RDWR | O_CREAT)
       .write(LogCodec.encodeFileHeader(header) + more, at: 0)
     return (scratch, path)
@@ -76,6 +79,19 @@ import Testing
     let found = try #require(try WriteLog.recover(in: scratch.path))
     #expect(found.tornBytes == UInt64(bytes.count))
     #expect(try LocalFile(path: path, flags: O_RDONLY).size() == 128)
+  }
+
+  /// The file to go on in would have been one that exists.
+  @Test func aLogFileHasItsOwnNameAndANextOne() throws {
+    for (index, name) in [(UInt32.max, UInt32.max), (7, 8), (8, 7)] as [(UInt32, UInt32)] {
+      let bytes = try record(1, previousChain: 5)
+      let (scratch, path) = try log(firstSequence: 1, index: index, named: name, bytes)
+      #expect { try WriteLog.recover(in: scratch.path) } throws: { error in
+        guard case .damaged(path, _) = error as? LogRecoveryError else { return false }
+        return true
+      }
+      #expect(try LocalFile(path: path, flags: O_RDONLY).size() == UInt64(128 + bytes.count))
+    }
   }
 
   /// A torn record whose content imitates heads of records, each as long as may be: telling them
