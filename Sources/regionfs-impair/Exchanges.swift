@@ -83,7 +83,7 @@ extension Proxy {
   private func requestArrived(_ head: HTTPHead, on connection: Connection) {
     let lane = connection.up
     counters.requests[head.method, default: 0] += 1
-    log("\(connection.id) \(head.method) \(head.target) \(head.contentLength ?? 0)")
+    log("\(connection.id) \(head.method) \(head.target) \(head.range) \(head.contentLength ?? 0)")
     var exchange = Exchange(method: head.method, target: head.target)
     if let index = pickRule("\(head.method) \(head.target)") {
       apply(rules[index].action, rule: index, to: &exchange, head, on: connection)
@@ -141,7 +141,7 @@ extension Proxy {
   private func responseArrived(_ head: HTTPHead, on connection: Connection) {
     let lane = connection.down
     if head.status / 100 != 1 { counters.responses["\(head.status)", default: 0] += 1 }
-    log("\(connection.id) \(head.status) \(head.contentLength ?? -1)")
+    log("\(connection.id) \(head.status) \(head.range) \(head.contentLength ?? -1)")
     var bytes = head.bytes
     let exchange = connection.exchanges.first
     if head.status / 100 != 1, let (action, rule) = exchange?.onResponse {

@@ -19,6 +19,8 @@ struct HTTPHead {
   var contentLength: Int?
   var isChunked = false
   var expectsContinue = false
+  /// The bytes asked for, or answered, as the head says it; empty: all.
+  var range = ""
 
   /// Parses a complete head; nil if it is not HTTP/1.
   init?(_ bytes: [UInt8]) {
@@ -71,6 +73,7 @@ struct HTTPHead {
     case "content-length":
       guard let length = Int(value), length >= 0 else { return false }
       contentLength = length
+    case "range", "content-range": range = String(value)
     case "transfer-encoding": isChunked = value.lowercased().contains("chunked")
     case "expect": expectsContinue = value.lowercased().contains("100-continue")
     default: break

@@ -189,9 +189,9 @@ final class Proxy {
     _ = unsafe read(timer, &expirations, 8)
   }
 
-  /// A line about what passes, with --verbose.
+  /// A line about what passes, with --verbose, behind the time in microseconds (CLOCK_MONOTONIC).
   func log(_ line: @autoclosure () -> String) {
     guard verbose else { return }
-    ControlChannel.writeAll(line() + "\n", to: 2)
+    ControlChannel.writeAll("\(monotonicNow() / 1000) \(line())\n", to: 2)
   }
 }

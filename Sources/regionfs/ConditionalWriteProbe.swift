@@ -1,7 +1,17 @@
 import RegionCore
 
 /// Whether a store honours conditional writes: asked by racing two of them.
+///
+/// In two steps of a round trip each. The first makes an object twice at once and replaces one that is
+/// not there: it finds a store that does not know the conditions. The second replaces the object
+/// twice at once, under its version.
 enum ConditionalWriteProbe {
+  /// The object that the first step made.
+  struct Made: Sendable {
+    let key: ObjectKey
+    fileprivate let etag: ETag
+  }
+
   /// Rounds that may end without an answer to the question: a busy store, a broken connection, an
   /// acknowledgement that was lost. Where one request in three fails, so do three rounds in four.
   private static let rounds = 48
@@ -9,7 +19,8 @@ enum ConditionalWriteProbe {
   private static let silentRounds = 12
 
   private enum Finding {
-    case honoured, ignored
+    case honoured(Made)
+    case ignored
     /// Nothing was written; the error that is why, or none if the answer may have been lost.
     case silent(StoreError?)
     /// Nothing can be concluded; the error, if that is why.
@@ -23,21 +34,51 @@ enum ConditionalWriteProbe {
     do throws(StoreError) { try await store.delete(key) } catch {}
   }
 
-  /// The same, with the object of the probe left for the caller to remove in his own time.
+  /// The same, with the object of the probe left for the caller to remove in his own time. The first
+  /// step may have been done already.
   static func leftover(
-    of store: any ObjectStore, clock: any EngineClock
+    of store: any ObjectStore, after made: Made? = nil, clock: any EngineClock
   ) async throws(StackError) -> ObjectKey {
+    var made = made
+    return try await repeated(store, clock) { key, absent in
+      if let made = made.take() {
+        let finding = await replace(store, made)
+        if case .honoured = finding { return finding }
+        _ = try? await store.delete(made.key)
+        return finding
+      }
+      let finding = await make(store, key, absent)
+      guard case .honoured(let made) = finding else { return finding }
+      return await replace(store, made)
+    }.key
+  }
+
+  /// The first step alone.
+  static func glance(
+    _ store: any ObjectStore, clock: any EngineClock
+  ) async throws(StackError) -> Made {
+    try await repeated(store, clock) { key, absent in await make(store, key, absent) }
+  }
+
+  /// Asks until there is an answer.
+  private static func repeated(
+    _ store: any ObjectStore, _ clock: any EngineClock,
+    _ ask: (_ key: ObjectKey, _ absent: ObjectKey) async -> Finding
+  ) async throws(StackError) -> Made {
     var last: StoreError?
     var silence = 0
     for _ in 0..<rounds where silence < silentRounds {
-      guard let key = ObjectKey("mounts/probe-\(Random128.random())") else {
+      let name = "mounts/probe-\(Random128.random())"
+      guard let key = ObjectKey(name), let absent = ObjectKey(name + "-absent") else {
         throw StackError("no name for the probe")
       }
-      let finding = await ask(store, key)
-      if case .honoured = finding { return key }
-      do throws(StoreError) { try await store.delete(key) } catch { last = error }
+      let finding = await ask(key, absent)
+      if case .honoured(let made) = finding { return made }
+      for key in [key, absent] {
+        do throws(StoreError) { try await store.delete(key) } catch { last = error }
+      }
       switch finding {
-      case .honoured: return key
+      case .honoured(let made): return made
       case .ignored: throw StackError(refusal(store.address))
       case .silent(let error?) where !error.isRetryable,
         .unclear(let error?) where !error.isRetryable:
@@ -62,38 +103,57 @@ enum ConditionalWriteProbe {
     "\(address) does not honour conditional writes (If-None-Match, If-Match), so two writers could destroy each other's data. Mount it read-only (-o ro), use a store that does, or, if nobody else will ever write there, -o unsafe_no_cas"
   }
 
-  private static func ask(_ store: any ObjectStore, _ key: ObjectKey) async -> Finding {
-    let etag: ETag
-    do throws(StoreError) {
-      etag = try await store.put(key, body(), condition: .absent, priority: .demand)
-    } catch {
-      // A refusal can only be our own PUT's, whose answer was lost and which was sent again.
-      let isRefusal = error.kind == .preconditionFailed || error.kind == .conflict
-      return .silent(isRefusal ? nil : error)
-    }
-    async let first = attempt(store, key, .matches(etag))
-    async let second = attempt(store, key, .matches(etag))
-    async let third = attempt(store, key, .absent)
+  // MARK: The steps
+
+  private static func make(
+    _ store: any ObjectStore, _ key: ObjectKey, _ absent: ObjectKey
+  ) async -> Finding {
+    async let first = attempt(store, key, .absent)
+    async let second = attempt(store, key, .absent)
+    async let third = attempt(store, absent, .matches(ETag("\"\(Random128.random())\"")))
     let answers = await [first, second, third]
-    // Two winners, or a name made twice: no error elsewhere changes what that means.
-    if case (.success(true), .success(true)) = (answers[0], answers[1]) { return .ignored }
-    if case .success(true) = answers[2] { return .ignored }
-    for case .failure(let error) in answers { return .unclear(error) }
-    let winners = answers.filter { (try? $0.get()) == true }
-    return winners.count == 1 ? .honoured : .unclear(nil)
+    if case .made = answers[2] { return .ignored }
+    if case (.made, .made) = (answers[0], answers[1]) { return .ignored }
+    let errors = answers.compactMap(\.error)
+    if let error = errors.first {
+      return errors.count == answers.count ? .silent(error) : .unclear(error)
+    }
+    for case .made(let etag) in answers { return .honoured(Made(key: key, etag: etag)) }
+    // The answer of the one that made it may have been lost.
+    return .unclear(nil)
   }
 
-  /// Whether the PUT was done; refusals are answers, other errors are errors.
+  private static func replace(_ store: any ObjectStore, _ made: Made) async -> Finding {
+    async let first = attempt(store, made.key, .matches(made.etag))
+    async let second = attempt(store, made.key, .matches(made.etag))
+    async let third = attempt(store, made.key, .absent)
+    let answers = await [first, second, third]
+    // Two winners, or a name made twice: no error elsewhere changes what that means.
+    if case (.made, .made) = (answers[0], answers[1]) { return .ignored }
+    if case .made = answers[2] { return .ignored }
+    if let error = answers.lazy.compactMap(\.error).first { return .unclear(error) }
+    for case .made(_) in answers { return .honoured(made) }
+    return .unclear(nil)
+  }
+
+  /// What became of a PUT.
+  private enum Answer {
+    case made(ETag)
+    case refused
+    case failed(StoreError)
+
+    var error: StoreError? { if case .failed(let error) = self { error } else { nil } }
+  }
+
   private static func attempt(
     _ store: any ObjectStore, _ key: ObjectKey, _ condition: PutCondition
-  ) async -> Result<Bool, StoreError> {
+  ) async -> Answer {
     do throws(StoreError) {
-      _ = try await store.put(key, body(), condition: condition, priority: .demand)
-      return .success(true)
+      return .made(try await store.put(key, body(), condition: condition, priority: .demand))
     } catch {
       switch error.kind {
-      case .preconditionFailed, .conflict: return .success(false)
-      default: return .failure(error)
+      case .preconditionFailed, .conflict, .notFound: return .refused
+      default: return .failed(error)
       }
     }
   }

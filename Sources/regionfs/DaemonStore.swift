@@ -16,8 +16,8 @@ struct StoreSearch: Sendable {
 extension Daemon {
   /// How a store was found.
   enum Finding: Sendable {
-    /// It answers and honours what the mount needs.
-    case usable
+    /// It answers, and honours what the mount needs as far as that was looked at.
+    case usable(ConditionalWriteProbe.Made?)
     /// It does not answer.
     case unreachable(StackError)
     /// It cannot be used.
@@ -44,9 +44,8 @@ extension Daemon {
   /// Whether the store answers; false: not yet, and the mount begins with what the cache has.
   func reachStore(_ search: StoreSearch) throws(StackError) -> Bool {
     switch search.finding.wait() {
-    case .usable:
-      noteUsable()
-      if search.isRemembered { verifyWrites() }
+    case .usable(let made):
+      goOn(after: made)
       return true
     case .refused(let error): throw error
     case .unreachable(let error):
@@ -64,9 +63,9 @@ extension Daemon {
     var pause = Duration.milliseconds(200)
     while progress.state == .running || progress.state == .draining {
       switch await find(checking: true) {
-      case .usable:
+      case .usable(let made):
         engine.health.noteAnswer()
-        noteUsable()
+        goOn(after: made)
         progress.noteOnline()
         engine.log(.info, "the store answers; the mount is online")
         await filesystem.recoverLogs(cache)
@@ -102,7 +101,11 @@ extension Daemon {
     // Only then the check: it writes, and some stores make a bucket whose name was mistyped.
     let answer = await listNames()
     guard case .usable = answer, checking, needsCheck else { return answer }
-    return await checkWrites()
+    do throws(StackError) {
+      return .usable(try await ConditionalWriteProbe.glance(stack.probe, clock: engine.clock))
+    } catch {
+      return error.isPassing ? .unreachable(error) : .refused(error)
+    }
   }
 
   private func listNames() async -> Finding {
@@ -122,7 +125,7 @@ extension Daemon {
         await engine.clock.sleep(for: .milliseconds(pause))
       }
     }
-    return .usable
+    return .usable(nil)
   }
 
   // MARK: Conditional writes
@@ -132,40 +135,38 @@ extension Daemon {
     !stack.isTrusted && !configuration.options.readOnly && !configuration.options.unsafeNoCAS
   }
 
-  private func checkWrites() async -> Finding {
-    do throws(StackError) {
-      let key = try await ConditionalWriteProbe.leftover(of: stack.probe, clock: engine.clock)
-      engine.executor.spawn {
-        do throws(StoreError) {
-          try await self.stack.probe.delete(key)
-        } catch {
-          self.engine.log(.info, "\(key) of the store's check stays there: \(error)")
-        }
+  /// The store answers: what it honours, only claims and commits wait to know.
+  private func goOn(after made: ConditionalWriteProbe.Made?) {
+    guard needsCheck else { return noteUsable() }
+    engine.health.beginCheck()
+    engine.executor.spawn { await self.verifyWrites(after: made) }
+  }
+
+  /// Checks the whole of what a glance, or a former mount of this cache, has seen.
+  private func verifyWrites(after made: ConditionalWriteProbe.Made?) async {
+    var made = made
+    var pause = Duration.milliseconds(200)
+    while progress.state == .running || progress.state == .draining {
+      do throws(StackError) {
+        let key = try await ConditionalWriteProbe.leftover(
+          of: stack.probe, after: made.take(), clock: engine.clock)
+        noteUsable()
+        return await remove(key)
+      } catch {
+        engine.log(
+          error.isPassing ? .warning : .error, "nothing is pushed: \(error.description)")
       }
-      return .usable
-    } catch {
-      return error.isPassing ? .unreachable(error) : .refused(error)
+      engine.health.endCheck(isHonoured: false)
+      await engine.clock.sleep(for: pause)
+      pause = min(pause * 2, .seconds(5))
     }
   }
 
-  /// Checks a store again that a former mount of this cache has checked. The mount need not wait for
-  /// that, only its first claim.
-  private func verifyWrites() {
-    guard needsCheck else { return }
-    engine.health.beginCheck()
-    engine.executor.spawn { [self] in
-      var pause = Duration.milliseconds(200)
-      while progress.state == .running || progress.state == .draining {
-        switch await checkWrites() {
-        case .usable: return engine.health.endCheck(isHonoured: true)
-        case .refused(let error): engine.log(.error, "nothing is pushed: \(error.description)")
-        case .unreachable(let error):
-          engine.log(.warning, "nothing is pushed: \(error.description)")
-        }
-        engine.health.endCheck(isHonoured: false)
-        await engine.clock.sleep(for: pause)
-        pause = min(pause * 2, .seconds(5))
-      }
+  private func remove(_ key: ObjectKey) async {
+    do throws(StoreError) {
+      try await stack.probe.delete(key)
+    } catch {
+      engine.log(.info, "\(key) of the store's check stays there: \(error)")
     }
   }
 

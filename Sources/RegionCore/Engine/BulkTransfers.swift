@@ -115,7 +115,9 @@ public final class BulkTransfers: Sendable {
     let isPressed = !isUrgent && state.isPressed(at: now)
     // Whether a store that is down is back, one transfer finds out.
     let isOpen =
-      health.isDown ? state.window.transfers == 0 : state.window.isOpen(isPressed: isPressed)
+      health.isDown
+      ? state.window.transfers == 0
+      : state.window.isOpen(isPressed: isPressed, isUrgent: isUrgent)
     guard isOpen else { return nil }
     let size = min(state.window.transferSize(isPressed: isPressed), mostBytes)
     state.window.began(size, at: now)

@@ -1,8 +1,8 @@
 /// What a mount reads before anybody asks, for whoever mounts mostly opens a file at once.
 ///
-/// To a first byte leads a chain of objects: name, root, checkpoint, chunk. In a store of few groups
-/// the listings of the mount's beginning say which these may be, and all but the last are then read
-/// side by side. Where a former mount left its cache, that says it, and the checkpoint is there. Nothing
+/// To a first byte leads a chain of objects: name, root, checkpoint or tables, chunk. In a store of few
+/// groups the listings of the mount's beginning say which these may be, and all but the last are then
+/// read side by side; only the tables wait for their root. Where a former mount left its cache, that says it, and the checkpoint is there. Nothing
 /// is loaded or believed for it: a read that nobody asks for is forgotten.
 public struct FirstReads: Sendable {
   /// Names, and groups, of which not one more is there.
@@ -11,10 +11,16 @@ public struct FirstReads: Sendable {
   private static let mostCheckpoints = 2
   /// The longest checkpoint that is read whole, in bytes: its index, names and a few pages of its map.
   private static let checkpointLimit = 512 << 10
+  /// Tables of a group, and the longest one, in bytes.
+  private static let mostTables = 8
+  private static let tableLimit = 64 << 10
   /// Keys that are listed in search of groups.
   private static let listed = 200
-  /// Connections that are opened, by a request each: the reads that follow find them open.
-  private static let connections = 6
+  /// Connections that are opened, by a request each: the reads that follow find them open, and so do
+  /// the first transfers.
+  private static let connections = 16
+  /// Nobody has it: asking for it costs less than a listing.
+  private static let nothing = ObjectKey("mounts/none")
 
   private let store: any ObjectStore
   private let early: EarlyReads
@@ -40,9 +46,12 @@ public struct FirstReads: Sendable {
   public func start(known: [GroupRecord] = []) {
     guard known.isEmpty || known.count > Self.most else { return known.forEach(begin) }
     executor.spawn { await self.groups() }
-    for _ in 2..<Self.connections {
-      executor.spawn { _ = try? await self.store.list(prefix: "mounts/", from: nil, limit: 1) }
-    }
+    for _ in 2..<Self.connections { executor.spawn { await self.connect() } }
+  }
+
+  private func connect() async {
+    guard let nothing = Self.nothing else { return }
+    _ = try? await store.get(nothing, range: nil, into: IOBuffer(capacity: 1), priority: .demand)
   }
 
   private func begin(_ known: GroupRecord) {
@@ -54,9 +63,22 @@ public struct FirstReads: Sendable {
     early.begin(name, limit: Limits.groupRecordLength, isImmutable: false, on: executor)
   }
 
-  private func begin(root group: GroupID) {
+  private func begin(root group: GroupID, then: (@Sendable (IOBuffer) -> Void)? = nil) {
     early.begin(
-      ObjectKeys.root(of: group), limit: Limits.rootLength, isImmutable: false, on: executor)
+      ObjectKeys.root(of: group), limit: Limits.rootLength, isImmutable: false, on: executor,
+      then: then)
+  }
+
+  /// The tables that a root refers to. What is wrong with a root, who asks for it hears.
+  private func beginTables(of root: [UInt8]) {
+    guard let root = try? RootCodec.decode(root), root.tail.count <= Self.mostTables else { return }
+    for segment in root.tail where 1...Self.tableLimit ~= Int(segment.tableLength) {
+      let start = UInt64(segment.tableOffset)
+      early.begin(
+        ObjectKeys.segment(root.group, segment.object),
+        range: start..<start + UInt64(segment.tableLength), limit: Int(segment.tableLength),
+        isImmutable: true, on: executor)
+    }
   }
 
   /// Forgets what nobody asked for.
@@ -71,7 +93,7 @@ public struct FirstReads: Sendable {
     let groups = Set(page.keys.compactMap { ObjectKeys.group(of: $0) })
     guard groups.count <= Self.most else { return }
     for group in groups {
-      begin(root: group)
+      begin(root: group) { beginTables(of: $0.array) }
       let prefix = ObjectKeys.mapPrefix(of: group)
       let objects = page.keys.compactMap { ObjectKeys.object(of: $0, prefix: prefix) }
       let newest = objects.filter { $0.epoch == objects.map(\.epoch).max() }

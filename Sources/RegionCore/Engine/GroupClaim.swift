@@ -68,6 +68,7 @@ extension Group {
   private func attemptClaim(_ takesOver: Bool) async -> RegionError? {
     var (holder, holding) = ("", WriterID?.none)
     do throws(RemoteError) {
+      async let prepared = prepareLog()
       // What is known is enough to try: a swap takes place on the newest root only.
       var known = state.withLock { $0.claimable(by: engine.writer) }
       for _ in 0..<Self.claimAttempts {
@@ -99,7 +100,7 @@ extension Group {
             state.withLock { $0.takenFrom = holder.printable }
             engine.log(.info, "group \(id): took the claim over from \(holder.printable)")
           }
-          return beginLog(new)
+          return await prepared ?? beginLog(new)
         }
       }
       throw .heldByOther(holder: holder)
@@ -122,10 +123,26 @@ extension Group {
         + "there; if that daemon is gone for good, use regionfs takeover or mount with -o takeover")
   }
 
-  /// Starts the log of a new epoch. Nothing uncommitted is in the cache.
-  func beginLog(_ root: Root) -> RegionError? {
+  /// Makes durable what a log's beginning rests on, while the store is asked: that its directory is
+  /// there, and that the files of an older log are gone, none of which may stand beside its own.
+  func prepareLog() -> RegionError? {
     do throws(LocalError) {
       try cache.makeDurable()
+      try cache.disk.syncDirectory(cache.logDirectory)
+      return nil
+    } catch {
+      return noLog(error)
+    }
+  }
+
+  private func noLog(_ error: LocalError) -> RegionError {
+    engine.log(.error, "cannot begin a write log: \(error)")
+    return error.isOutOfSpace ? .noSpace : .io
+  }
+
+  /// Starts the log of a new epoch, which was prepared. Nothing uncommitted is in the cache.
+  func beginLog(_ root: Root) -> RegionError? {
+    do throws(LocalError) {
       try cache.disk.removeFiles(in: cache.logDirectory)
       let log = engine.freshID()
       var header = LogFileHeader(
@@ -136,9 +153,10 @@ extension Group {
       let since =
         former.flatMap { $0.until == root.commit && $0.writer == engine.writer ? $0.since : nil }
         ?? root.commit
-      // The lineage comes first: without it a crash would only cost the cache's warmth.
+      // The lineage comes first: without it a crash would only cost the cache's warmth. A power loss
+      // costs that anyway.
       try cache.setLineage(
-        Lineage(since: since, until: root.commit, log: log, writer: engine.writer))
+        Lineage(since: since, until: root.commit, log: log, writer: engine.writer), durably: false)
       let writeLog = try WriteLog(
         directory: cache.logDirectory, header: header, on: cache.disk)
       state.withLock { state in
@@ -151,8 +169,7 @@ extension Group {
       }
       return nil
     } catch {
-      engine.log(.error, "cannot begin a write log: \(error)")
-      return error.isOutOfSpace ? .noSpace : .io
+      return noLog(error)
     }
   }
 

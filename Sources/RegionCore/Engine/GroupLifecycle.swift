@@ -104,7 +104,7 @@ extension Group {
 
   /// Becomes the writer of the epoch that `root` holds, with a new log.
   private func beginWriting(_ root: Root) -> LocalError? {
-    if let error = beginLog(root) {
+    if let error = prepareLog() ?? beginLog(root) {
       return LocalError("open", path: cache.logDirectory, code: error == .noSpace ? ENOSPC : EIO)
     }
     state.withLock { $0.role = .writer }

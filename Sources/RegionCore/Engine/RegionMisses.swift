@@ -93,9 +93,13 @@ extension Region {
   ) -> [ChunkIndex] {
     let now = engine.clock.now
     let filling = state.filling
+    let isSoonHere = isSoonHere
     return state.machine.demand(missing, ticket: waiter.ticket) { chunk, transfer in
       if filling.contains(chunk) { return false }
-      switch engine.pace.withLock({ $0.choice(transfer, isStream: waiter.isStream, at: now) }) {
+      let choice = engine.pace.withLock {
+        $0.choice(transfer, isStream: waiter.isStream, isSoonHere: isSoonHere, at: now)
+      }
+      switch choice {
       case .overtake: return true
       case .wait(let time):
         work.doubts.append((chunk, time))

@@ -199,9 +199,9 @@ struct GroupCache: Sendable {
     try disk.contents(of: lineagePath, limit: 4096).flatMap(Lineage.init(text:))
   }
 
-  /// Remembers a lineage, durably.
-  func setLineage(_ lineage: Lineage) throws(LocalError) {
-    try disk.replaceFile(lineagePath, with: Array(lineage.text.utf8))
+  /// Remembers a lineage; not `durably`, a power loss may take it.
+  func setLineage(_ lineage: Lineage, durably: Bool = true) throws(LocalError) {
+    try disk.replaceFile(lineagePath, with: Array(lineage.text.utf8), durably: durably)
   }
 }
 

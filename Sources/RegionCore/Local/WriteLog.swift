@@ -57,7 +57,7 @@ final class WriteLog {
   private var undo: (end: UInt64, chain: UInt32)?
   private var head: [UInt8] = []
 
-  /// Begins a log in `directory`, which holds no log files.
+  /// Begins a log in `directory`, which holds no log files, nor after a power loss.
   init(
     directory: String, header: LogFileHeader, on disk: any LocalDisk = HostDisk()
   ) throws(LocalError) {
@@ -66,8 +66,6 @@ final class WriteLog {
     self.header = header
     nextSequence = header.firstSequence
     chain = header.chain
-    // The files of an older log were removed: none of them may stand beside this one's.
-    try disk.syncDirectory(directory)
     try roll()
   }
 

@@ -32,11 +32,13 @@ struct PullPace: Sendable {
   }
 
   /// Who reads a stream knows that the whole transfer is for him: asking for its chunks one by one
-  /// would fetch all of it twice. Anyone else overtakes, unless the transfer ends sooner than half of
-  /// what that would take.
-  func choice(_ transfer: PullMachine.Bulk, isStream: Bool, at now: MonotonicTime) -> Choice {
+  /// would fetch all of it twice. So would it where everything `isSoonHere`, if it is known how long that
+  /// takes. Anyone else overtakes, unless the transfer ends sooner than half of what that would take.
+  func choice(
+    _ transfer: PullMachine.Bulk, isStream: Bool, isSoonHere: Bool, at now: MonotonicTime
+  ) -> Choice {
     let elapsed = now.since(transfer.began).secondsValue
-    if isStream, transfer.isReadAhead {
+    if transfer.isReadAhead ? isStream : isSoonHere && bulkSeconds != nil {
       guard let bulkSeconds else { return .wait(Self.patience) }
       let left = max(0, bulkSeconds - elapsed)
       return .wait(.seconds(left + bulkSeconds + 2 * (demandSeconds ?? bulkSeconds)))

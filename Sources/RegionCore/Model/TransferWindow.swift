@@ -10,6 +10,9 @@
 /// | calm    | what the link brings in 0.35 s: a read that comes waits no longer | with the rate |
 /// | pressed | while reads wait: a sixteenth of calm, then by their waits (as RFC 6817) | a wait of more than 1.3 latencies: × 0.8; one below 1.15: × 1.15, and × 2 before the first long one |
 ///
+/// Of a region that is here in a moment 16 MiB may be under way at any time: a small one then takes a
+/// round trip, not three.
+///
 /// A round is as many bytes as the window has. The latency is the shortest wait of a read in the last
 /// minute or two; that is why the pressed part begins small. Where connections have a limit of their
 /// own, reads do not wait behind others, and the window goes up to all that there is.
@@ -20,6 +23,7 @@ struct TransferWindow: Sendable {
   static let transferLimit = 16
   private static let mostBytes = transferBytes.upperBound * UInt64(transferLimit)
   private static let startBytes: UInt64 = 4 << 20
+  private static let urgentBytes: UInt64 = 16 << 20
   private static let leastPressedBytes: UInt64 = 512 << 10
   /// Before the first round, when nothing is known of the link.
   private static let firstPressedBytes: UInt64 = 2 << 20
@@ -78,11 +82,12 @@ struct TransferWindow: Sendable {
     return size
   }
 
-  /// Whether another transfer may begin.
-  func isOpen(isPressed: Bool) -> Bool {
+  /// Whether another transfer may begin; an urgent one is of a region that is here in a moment.
+  func isOpen(isPressed: Bool, isUrgent: Bool = false) -> Bool {
     if transfers == 0 { return true }
+    let limit = max(limit(isPressed: isPressed), isUrgent ? Self.urgentBytes : 0)
     return transfers < Self.transferLimit
-      && underWay + transferSize(isPressed: isPressed) <= limit(isPressed: isPressed)
+      && underWay + transferSize(isPressed: isPressed) <= limit
   }
 
   /// A transfer of about so many bytes begins.

@@ -1,13 +1,18 @@
 import Locks
 
-/// Reads that were begun before anybody asked: a GET of the same object takes over what has come, or
-/// waits for it.
+/// Reads that were begun before anybody asked: a GET of the same object, or of the same part of it,
+/// takes over what has come, or waits for it.
 ///
 /// Each read serves one GET and none after a change through this store: who looks what became of a
 /// change, or asks again, gets an answer of its own. An object that may change serves for a second,
 /// and says how old it is (`ObjectInfo.asOf`), so that nothing is believed longer for it.
 public final class EarlyReads: ObjectStore {
-  /// An object, read whole.
+  /// An object, or a part of it.
+  private struct Piece: Hashable {
+    var key: ObjectKey
+    var range: Range<UInt64>?
+  }
+
   private typealias Outcome = Result<(bytes: IOBuffer, info: ObjectInfo), StoreError>
 
   private struct Read {
@@ -24,7 +29,7 @@ public final class EarlyReads: ObjectStore {
   private let inner: any ObjectStore
   private let source: any ObjectStore
   private let clock: any EngineClock
-  private let reads = Lock<[ObjectKey: Read]>([:])
+  private let reads = Lock<[Piece: Read]>([:])
 
   /// Reads early from `source`, which gives up soon; everything else goes to `inner`.
   public init(
@@ -38,23 +43,27 @@ public final class EarlyReads: ObjectStore {
   /// The inner store's address.
   public var address: String { inner.address }
 
-  /// Begins to read an object, if it is no longer than `limit` bytes.
+  /// Begins to read an object, or `range` of it, if that is no longer than `limit` bytes. `then` gets
+  /// the bytes.
   public func begin(
-    _ key: ObjectKey, limit: Int, isImmutable: Bool, on executor: any TaskExecutor
+    _ key: ObjectKey, range: Range<UInt64>? = nil, limit: Int, isImmutable: Bool,
+    on executor: any TaskExecutor, then: (@Sendable (IOBuffer) -> Void)? = nil
   ) {
     let begun = clock.now
+    let piece = Piece(key: key, range: range)
     reads.withLock { reads in
-      guard reads[key] == nil else { return }
+      guard reads[piece] == nil else { return }
       let task = Task<Outcome, Never>(executorPreference: executor) { [source] in
         let buffer = IOBuffer(capacity: limit)
         do throws(StoreError) {
-          let info = try await source.get(key, range: nil, into: buffer, priority: .demand)
+          let info = try await source.get(key, range: range, into: buffer, priority: .demand)
+          then?(buffer)
           return .success((buffer, info))
         } catch {
           return .failure(error)
         }
       }
-      reads[key] = Read(task: task, begun: begun, isImmutable: isImmutable)
+      reads[piece] = Read(task: task, begun: begun, isImmutable: isImmutable)
     }
   }
 
@@ -67,11 +76,17 @@ public final class EarlyReads: ObjectStore {
     for task in unused { task.cancel() }
   }
 
-  private func take(_ key: ObjectKey) -> Read? {
+  private func forget(_ key: ObjectKey) {
+    reads.withLock { reads in
+      for piece in reads.keys where piece.key == key { reads[piece] = nil }
+    }
+  }
+
+  private func take(_ piece: Piece) -> Read? {
     let now = clock.now
     return reads.withLock { reads in
-      guard let read = reads[key] else { return nil }
-      if !read.isImmutable { reads[key] = nil }
+      guard let read = reads[piece] else { return nil }
+      if !read.isImmutable { reads[piece] = nil }
       let age = read.isImmutable ? Self.immutableAge : Self.age
       return now.since(read.begun) < age ? read : nil
     }
@@ -82,13 +97,22 @@ public final class EarlyReads: ObjectStore {
   public func get(
     _ key: ObjectKey, range: Range<UInt64>?, into buffer: IOBuffer, priority: TransferPriority
   ) async throws(StoreError) -> ObjectInfo {
-    if let read = take(key), case .success(let (bytes, info)) = await read.task.value,
-      let info = Self.part(range, of: bytes, info, into: buffer)
-    {
-      return ObjectInfo(
-        etag: info.etag, totalLength: info.totalLength, asOf: read.isImmutable ? nil : read.begun)
+    if let range, let info = await early(Piece(key: key, range: range), part: nil, into: buffer) {
+      return info
     }
+    if let info = await early(Piece(key: key), part: range, into: buffer) { return info }
     return try await inner.get(key, range: range, into: buffer, priority: priority)
+  }
+
+  /// What came early of `piece`, or a part of that; nil if that is not there.
+  private func early(
+    _ piece: Piece, part: Range<UInt64>?, into buffer: IOBuffer
+  ) async -> ObjectInfo? {
+    guard let read = take(piece), case .success(let (bytes, info)) = await read.task.value,
+      let info = Self.part(part, of: bytes, info, into: buffer)
+    else { return nil }
+    return ObjectInfo(
+      etag: info.etag, totalLength: info.totalLength, asOf: read.isImmutable ? nil : read.begun)
   }
 
   /// Copies a part (all if nil); nil where it is not there or does not fit.
@@ -110,13 +134,13 @@ public final class EarlyReads: ObjectStore {
   public func put(
     _ key: ObjectKey, _ body: IOBuffer, condition: PutCondition, priority: TransferPriority
   ) async throws(StoreError) -> ETag {
-    reads.withLock { $0[key] = nil }
+    forget(key)
     return try await inner.put(key, body, condition: condition, priority: priority)
   }
 
   /// Removes an object, see `ObjectStore.delete`.
   public func delete(_ key: ObjectKey) async throws(StoreError) {
-    reads.withLock { $0[key] = nil }
+    forget(key)
     try await inner.delete(key)
   }
 

@@ -125,6 +125,19 @@ import Testing
   }
 
   /// Failures say nothing about the link, and everything that began can end.
+  /// Of a region that is here in a moment all comes at once, in pieces of the usual size.
+  @Test func urgentTransfersNeedNotWaitForTheWindowToGrow() {
+    func begun(isUrgent: Bool) -> Int {
+      var window = TransferWindow()
+      while window.isOpen(isPressed: true, isUrgent: isUrgent) {
+        window.began(window.transferSize(isPressed: false), at: Self.time(0))
+      }
+      return window.transfers
+    }
+    #expect(begun(isUrgent: false) == 2)
+    #expect(begun(isUrgent: true) == 16)
+  }
+
   @Test func failuresChangeNothing() {
     var window = TransferWindow()
     let before = window.limit(isPressed: false)

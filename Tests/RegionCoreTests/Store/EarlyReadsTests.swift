@@ -91,6 +91,19 @@ import Testing
     await #expect(throws: StoreError.self, "behind its end") { try await get(8..<11) }
   }
 
+  @Test func aPartThatWasReadEarlyServesWhoAsksForIt() async throws {
+    try await put("0123456789")
+    early.begin(key, range: 3..<6, limit: 3, isImmutable: true, on: Daemon.executor)
+    #expect(try await get(3..<6).text == "345")
+    #expect(try await get(3..<6).text == "345")
+    #expect(gets == 1)
+    #expect(try await get(3..<5).text == "34", "another part")
+    #expect(try await get().text == "0123456789")
+    #expect(gets == 3)
+    try await put("abcdefghij", through: early)
+    #expect(try await get(3..<6).text == "def", "changed through this store")
+  }
+
   @Test func whatNobodyAskedForIsForgotten() async throws {
     try await put("old")
     faults.add(.init(.blackhole, on: [.get], count: 1))
@@ -106,9 +119,11 @@ import Testing
   private let world: World
   init() throws { world = try World() }
 
-  /// A group whose checkpoint holds all of it, with a name.
-  private func named(_ name: String, _ bytes: [UInt8]) async throws -> GroupID {
-    let maker = try world.host(0) { $0.checkpointSegments = 1 }
+  /// A group with a name, whose checkpoint holds all of it, or that has none.
+  private func named(
+    _ name: String, _ bytes: [UInt8], checkpointed: Bool = true
+  ) async throws -> GroupID {
+    let maker = try world.host(0) { if checkpointed { $0.checkpointSegments = 1 } }
     let id = try await world.group(bytes)
     // The checkpoint follows the next commit.
     let group = try await maker.load(id)
@@ -142,6 +157,26 @@ import Testing
     #expect(try await group.contents("f") == bytes)
     let later = begun().dropFirst(3).map(\.key)
     #expect(later.allSatisfy { $0.contains("/seg/") }, "\(later)")
+    try await world.leave(group)
+  }
+
+  /// So are the tables of what no checkpoint has yet: they wait for their root, nobody for them.
+  @Test func tablesAreReadEarly() async throws {
+    let bytes = World.pattern(1 << 18)
+    let id = try await named("a", bytes, checkpointed: false)
+    let faults = FaultStore(world.store)
+    let early = EarlyReads(faults, from: faults, clock: ManualClock())
+    let first = FirstReads(store: faults, early: early, executor: Daemon.executor)
+    await first.groups()
+    let gets = { faults.requests.filter { $0.operation == .get }.map(\.key) }
+    try await eventually("root and tables are asked for") { gets().count >= 3 }
+    let tables = gets().dropFirst()
+    #expect(tables.allSatisfy { $0.contains("/seg/") }, "\(tables)")
+    let reader = Daemon(
+      early, cache: try world.scratch.directory("reader"), writer: WriterID(high: 9, low: 9))
+    let group = try await reader.load(id)
+    #expect(gets().count == tables.count + 1, "loading asks for nothing else")
+    #expect(try await group.contents("f") == bytes)
     try await world.leave(group)
   }
 
