@@ -194,7 +194,8 @@ final class LogDirectory: Sendable {
 
   /// What the header says, if there is one.
   private func name(of bytes: [UInt8]) -> String? {
-    guard let header = try? LogCodec.decodeFileHeader(Array(bytes.prefix(LogCodec.fileHeaderLength)))
+    guard
+      let header = try? LogCodec.decodeFileHeader(Array(bytes.prefix(LogCodec.fileHeaderLength)))
     else { return nil }
     return WriteLog.name(header.log, header.index)
   }
