@@ -3,8 +3,8 @@ import Locks
 /// Reads that were begun before anybody asked: a GET of the same object, or of the same part of it,
 /// takes over what has come, or waits for it.
 ///
-/// Each read serves one GET and none after a change through this store: who looks what became of a
-/// change, or asks again, gets an answer of its own. An object that may change serves for a second,
+/// Each read serves one GET (each part of it one) and none after a change through this store: who looks
+/// what became of a change, or asks again because what came was damaged, gets an answer of its own. An object that may change serves for a second,
 /// and says how old it is (`ObjectInfo.asOf`), so that nothing is believed longer for it.
 public final class EarlyReads: ObjectStore {
   /// An object, or a part of it.
@@ -18,8 +18,10 @@ public final class EarlyReads: ObjectStore {
   private struct Read {
     var task: Task<Outcome, Never>
     var begun: MonotonicTime
-    /// Its name is never given to other bytes: it may serve any number of GETs.
+    /// Its name is never given to other bytes: it may serve a GET of each of its parts.
     var isImmutable: Bool
+    /// Parts that it has served.
+    var served: Set<Range<UInt64>?> = []
   }
 
   /// How long a read serves.
@@ -82,11 +84,12 @@ public final class EarlyReads: ObjectStore {
     }
   }
 
-  private func take(_ piece: Piece) -> Read? {
+  private func take(_ piece: Piece, part: Range<UInt64>?) -> Read? {
     let now = clock.now
     return reads.withLock { reads in
       guard let read = reads[piece] else { return nil }
       if !read.isImmutable { reads[piece] = nil }
+      guard reads[piece]?.served.insert(part).inserted ?? true else { return nil }
       let age = read.isImmutable ? Self.immutableAge : Self.age
       return now.since(read.begun) < age ? read : nil
     }
@@ -108,7 +111,7 @@ public final class EarlyReads: ObjectStore {
   private func early(
     _ piece: Piece, part: Range<UInt64>?, into buffer: IOBuffer
   ) async -> ObjectInfo? {
-    guard let read = take(piece), case .success(let (bytes, info)) = await read.task.value,
+    guard let read = take(piece, part: part), case .success(let (bytes, info)) = await read.task.value,
       let info = Self.part(part, of: bytes, info, into: buffer)
     else { return nil }
     return ObjectInfo(
