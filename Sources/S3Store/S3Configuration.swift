@@ -67,7 +67,7 @@ public struct S3Configuration: Sendable, Equatable {
     region =
       options.region ?? environment.nonEmpty("AWS_REGION")
       ?? environment.nonEmpty("AWS_DEFAULT_REGION") ?? shared["region"] ?? "us-east-1"
-    guard !region.isEmpty, region.utf8.allSatisfy(Self.isNameByte) else {
+    guard Self.isRegion(region) else {
       throw S3ConfigurationError("region \"\(region)\" is no region's name, e.g. eu-central-1")
     }
     let named =
@@ -121,6 +121,11 @@ public struct S3Configuration: Sendable, Equatable {
       throw S3ConfigurationError("\(url): a prefix has at most 100 bytes, no control characters")
     }
     return String(path)
+  }
+
+  /// Whether a region may be called that.
+  static func isRegion(_ name: String) -> Bool {
+    !name.isEmpty && name.utf8.allSatisfy(isNameByte)
   }
 
   /// Bucket names proper are lower case; old ones, and some stores, allow more.

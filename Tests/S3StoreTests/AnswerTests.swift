@@ -70,6 +70,14 @@ import Testing
     #expect(near.kind == .accessDenied && near.detail.contains("signed with the test"))
     let region = Self.meaning(301, headers: "x-amz-bucket-region: eu-west-3\r\n")
     #expect(region.detail.contains("-o region=eu-west-3"))
+    // What a hostile store calls a region may not begin a line of its own in the log.
+    for name in ["\neu-west-3", "eu west", "", "x;y"] {
+      let body = "<Error><Code>PermanentRedirect</Code><Region>\(name)</Region></Error>"
+      let strange = ErrorMeaning(
+        status: 301, headers: HTTPHeaders(bytes: []), body: Array(body.utf8), operation: "GET",
+        isConditional: false, source: "the test", now: Self.now)
+      #expect(strange.detail == "HTTP 301 PermanentRedirect")
+    }
     #expect(Self.meaning(403, "AccessDenied").detail.contains("s3:ListBucket"))
   }
 

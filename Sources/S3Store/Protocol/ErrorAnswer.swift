@@ -69,7 +69,9 @@ struct ErrorMeaning: Equatable {
       judgeClock(headers["date"], now: now)
     }
     if kind == .accessDenied { detail += Self.accessHint(status, answer, operation, source) }
-    if let region = headers["x-amz-bucket-region"] ?? answer.region, (300...400).contains(status) {
+    if let region = headers["x-amz-bucket-region"] ?? answer.region, (300...400).contains(status),
+      S3Configuration.isRegion(region)
+    {
       detail += " (the bucket is in region \(region): use -o region=\(region))"
     }
   }
