@@ -111,7 +111,8 @@ public final class EarlyReads: ObjectStore {
   private func early(
     _ piece: Piece, part: Range<UInt64>?, into buffer: IOBuffer
   ) async -> ObjectInfo? {
-    guard let read = take(piece, part: part), case .success(let (bytes, info)) = await read.task.value,
+    guard let read = take(piece, part: part),
+      case .success(let (bytes, info)) = await read.task.value,
       let info = Self.part(part, of: bytes, info, into: buffer)
     else { return nil }
     return ObjectInfo(
