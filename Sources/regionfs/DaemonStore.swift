@@ -113,7 +113,9 @@ extension Daemon {
     for pause in [100, 200, 400, 800, 1600, nil] {
       do throws(StoreError) {
         if let firstReads {
+          let start = engine.clock.now
           _ = try await firstReads.names()
+          engine.bulk.noteFirstAnswer(engine.clock.now.since(start))
         } else {
           _ = try await stack.probe.list(prefix: "groups/", from: nil, limit: 1)
         }

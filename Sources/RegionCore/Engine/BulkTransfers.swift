@@ -80,6 +80,11 @@ public final class BulkTransfers: Sendable {
     letBegin { $0.demands -= 1 }
   }
 
+  /// How long the mount's first answer took, over a connection that had to be made.
+  public func noteFirstAnswer(_ duration: Duration) {
+    state.withLock { $0.window.noteFirstAnswer(duration.secondsValue) }
+  }
+
   /// How long a request of a read took.
   func noteDemand(_ duration: Duration) {
     state.withLock { $0.window.readWaited(duration.secondsValue, at: clock.now) }

@@ -10,8 +10,8 @@
 /// | calm    | what the link brings in 0.35 s: a read that comes waits no longer | with the rate |
 /// | pressed | while reads wait: a sixteenth of calm, then by their waits (as RFC 6817) | a wait of more than 1.3 latencies: × 0.8; one below 1.15: × 1.15, and × 2 before the first long one |
 ///
-/// Of a region that is here in a moment 16 MiB may be under way at any time: a small one then takes a
-/// round trip, not three.
+/// Of a region that is here in a moment 16 MiB may be under way at any time where the store is far: a
+/// small one then takes a round trip, not three.
 ///
 /// A round is as many bytes as the window has. The latency is the shortest wait of a read in the last
 /// minute or two; that is why the pressed part begins small. Where connections have a limit of their
@@ -25,6 +25,8 @@ struct TransferWindow: Sendable {
   private static let startBytes: UInt64 = 4 << 20
   private static let urgentBytes: UInt64 = 16 << 20
   private static let leastPressedBytes: UInt64 = 512 << 10
+  /// Seconds of latency from which a store is far.
+  private static let farSeconds = 0.012
   /// Before the first round, when nothing is known of the link.
   private static let firstPressedBytes: UInt64 = 2 << 20
   /// Seconds that a read may wait behind what began while none waited.
@@ -49,6 +51,8 @@ struct TransferWindow: Sendable {
   /// The shortest wait of this minute and of the one before, in seconds.
   private var shortest: (now: Double?, before: Double?) = (nil, nil)
   private var minuteBegan: MonotonicTime?
+  /// What the latency is thought to be before a read has shown it, in seconds.
+  private var guess = 0.0
   private var roundBegan: MonotonicTime?
   private var roundBytes: UInt64 = 0
 
@@ -60,6 +64,11 @@ struct TransferWindow: Sendable {
     guard let before = shortest.before else { return shortest.now }
     return min(before, shortest.now ?? before)
   }
+
+  private var isFar: Bool { (latency ?? guess) >= Self.farSeconds }
+
+  /// The mount's first answer took so many seconds: a connection's making and a request.
+  mutating func noteFirstAnswer(_ seconds: Double) { guess = seconds / 2 }
 
   /// Bytes that may be under way, while reads wait or not.
   func limit(isPressed: Bool) -> UInt64 {
@@ -85,7 +94,7 @@ struct TransferWindow: Sendable {
   /// Whether another transfer may begin; an urgent one is of a region that is here in a moment.
   func isOpen(isPressed: Bool, isUrgent: Bool = false) -> Bool {
     if transfers == 0 { return true }
-    let limit = max(limit(isPressed: isPressed), isUrgent ? Self.urgentBytes : 0)
+    let limit = max(limit(isPressed: isPressed), isUrgent && isFar ? Self.urgentBytes : 0)
     return transfers < Self.transferLimit
       && underWay + transferSize(isPressed: isPressed) <= limit
   }

@@ -125,10 +125,12 @@ import Testing
   }
 
   /// Failures say nothing about the link, and everything that began can end.
-  /// Of a region that is here in a moment all comes at once, in pieces of the usual size.
+  /// Of a region that is here in a moment all comes at once from afar, in pieces of the usual size.
+  /// Near the store that would only hold up the read that began it.
   @Test func urgentTransfersNeedNotWaitForTheWindowToGrow() {
-    func begun(isUrgent: Bool) -> Int {
+    func begun(isUrgent: Bool, firstAnswer: Double = 0.06) -> Int {
       var window = TransferWindow()
+      window.noteFirstAnswer(firstAnswer)
       while window.isOpen(isPressed: true, isUrgent: isUrgent) {
         window.began(window.transferSize(isPressed: false), at: Self.time(0))
       }
@@ -136,6 +138,7 @@ import Testing
     }
     #expect(begun(isUrgent: false) == 2)
     #expect(begun(isUrgent: true) == 16)
+    #expect(begun(isUrgent: true, firstAnswer: 0.015) == 2)
   }
 
   @Test func failuresChangeNothing() {
