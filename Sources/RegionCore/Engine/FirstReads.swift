@@ -2,8 +2,9 @@
 ///
 /// To a first byte leads a chain of objects: name, root, checkpoint or tables, chunk. In a store of few
 /// groups the listings of the mount's beginning say which these may be, and all but the last are then
-/// read side by side; only the tables wait for their root. Where a former mount left its cache, that says it, and the checkpoint is there. Nothing
-/// is loaded or believed for it: a read that nobody asks for is forgotten.
+/// read side by side; only the tables wait for their root. Where a former mount left its cache, that
+/// says it, and the checkpoint is there. Nothing is loaded or believed for it: a read that nobody asks
+/// for is forgotten.
 public struct FirstReads: Sendable {
   /// Names, and groups, of which not one more is there.
   private static let most = 8

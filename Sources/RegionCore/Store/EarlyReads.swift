@@ -4,8 +4,9 @@ import Locks
 /// takes over what has come, or waits for it.
 ///
 /// Each read serves one GET (each part of it one) and none after a change through this store: who looks
-/// what became of a change, or asks again because what came was damaged, gets an answer of its own. An object that may change serves for a second,
-/// and says how old it is (`ObjectInfo.asOf`), so that nothing is believed longer for it.
+/// what became of a change, or asks again because what came was damaged, gets an answer of its own. An
+/// object that may change serves for a second, and says how old it is (`ObjectInfo.asOf`), so that
+/// nothing is believed longer for it.
 public final class EarlyReads: ObjectStore {
   /// An object, or a part of it.
   private struct Piece: Hashable {
