@@ -14,6 +14,8 @@ extension FuzzTarget {
   private struct Record: Equatable {
     var record: LogRecord
     var payload: [UInt8]
+    /// What its mark says was durable.
+    var synced: SequenceNumber = 0
   }
 
   private static let record = FuzzTarget(
@@ -25,7 +27,9 @@ extension FuzzTarget {
       parse: { bytes throws(FormatError) in
         let found = try LogCodec.decodeRecord(
           bytes, expectedSequence: sequence, previousChain: chain)
-        return Record(record: found.record, payload: Array(bytes[found.payloadOffset...]))
+        return Record(
+          record: found.record, payload: Array(bytes[found.payloadOffset...]),
+          synced: SyncMark.decode(bytes[3], before: sequence) ?? 0)
       }, encode: { try encode($0, sequence: sequence, chain: chain).bytes })
   }
 
@@ -36,7 +40,8 @@ extension FuzzTarget {
     let result = unsafe record.payload.withUnsafeBytes { payload in
       Result { () throws(FormatError) in
         unsafe try LogCodec.encodeHead(
-          record.record, sequence: sequence, previousChain: chain, payload: payload)
+          record.record, sequence: sequence, previousChain: chain, synced: record.synced,
+          payload: payload)
       }
     }
     let (head, next) = try result.get()
