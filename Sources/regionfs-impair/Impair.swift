@@ -38,7 +38,9 @@ struct Impair: ParsableCommand {
   var buffer = "32M"
   @Option(help: "Control channel: - for standard input and output, or the path of a unix socket.")
   var control: String?
-  @Flag(help: "Write a line per request and response to standard error.")
+  @Flag(
+    help:
+      "Write a line per request and response to standard error, behind the time in microseconds.")
   var verbose = false
 
   func run() throws {

@@ -74,11 +74,9 @@ public struct FirstReads: Sendable {
   private func beginTables(of root: [UInt8]) {
     guard let root = try? RootCodec.decode(root), root.tail.count <= Self.mostTables else { return }
     for segment in root.tail where 1...Self.tableLimit ~= Int(segment.tableLength) {
-      let start = UInt64(segment.tableOffset)
       early.begin(
-        ObjectKeys.segment(root.group, segment.object),
-        range: start..<start + UInt64(segment.tableLength), limit: Int(segment.tableLength),
-        isImmutable: true, on: executor)
+        ObjectKeys.segment(root.group, segment.object), range: segment.tableRange,
+        limit: Int(segment.tableLength), isImmutable: true, on: executor)
     }
   }
 

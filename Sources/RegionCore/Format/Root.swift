@@ -80,6 +80,10 @@ public struct Root: Hashable, Sendable {
     public var tableLength: UInt32
     /// CRC-32C of the table.
     public var tableChecksum: UInt32
+    /// Where in the object the table is, in bytes.
+    var tableRange: Range<UInt64> {
+      UInt64(tableOffset)..<UInt64(tableOffset) + UInt64(tableLength)
+    }
     /// Refers to a segment.
     public init(
       object: ObjectID, commit: CommitNumber, length: UInt32, tableOffset: UInt32,

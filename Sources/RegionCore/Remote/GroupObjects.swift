@@ -77,13 +77,13 @@ final class GroupObjects: Sendable {
     _ reference: Root.SegmentReference, geometry: Geometry
   ) async throws(RemoteError) -> SegmentTable {
     let key = segmentKey(reference.object)
-    let start = UInt64(reference.tableOffset)
     let bytes = try await checked(
-      key, start..<start + UInt64(reference.tableLength), reference.tableChecksum,
-      limit: Limits.tableLength, what: "segment table", priority: .demand)
+      key, reference.tableRange, reference.tableChecksum, limit: Limits.tableLength,
+      what: "segment table", priority: .demand)
     return try parsing(key) { () throws(FormatError) in
       let table = try SegmentCodec.decodeTable(
-        bytes, segment: reference.object, payloadEnd: start, geometry: geometry)
+        bytes, segment: reference.object, payloadEnd: reference.tableRange.lowerBound,
+        geometry: geometry)
       guard table.group == group, table.commit == reference.commit else {
         throw FormatError(.invalid("it belongs to another commit"), what: "segment table")
       }

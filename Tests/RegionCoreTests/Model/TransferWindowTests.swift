@@ -124,7 +124,6 @@ import Testing
     }
   }
 
-  /// Failures say nothing about the link, and everything that began can end.
   /// Of a region that is here in a moment all comes at once from afar, in pieces of the usual size.
   /// Near the store that would only hold up the read that began it.
   @Test func urgentTransfersNeedNotWaitForTheWindowToGrow() {
@@ -141,6 +140,7 @@ import Testing
     #expect(begun(isUrgent: true, firstAnswer: 0.015) == 2)
   }
 
+  /// Failures say nothing about the link, and everything that began can end.
   @Test func failuresChangeNothing() {
     var window = TransferWindow()
     let before = window.limit(isPressed: false)
