@@ -13,8 +13,8 @@ final class PassthroughFilesystem: FuseFilesystem {
   /// A buffer of `largestRead` bytes for each thread.
   private let buffers: pthread_key_t
   private let readCount = Atomic<Int>(0)
-  private let firstCount = Atomic<UInt64>(0)
-  private let lastCount = Atomic<UInt64>(0)
+  private let firstCount = Atomic<Int>(.max)
+  private let lastCount = Atomic<Int>(0)
 
   init(descriptor: Int32) {
     self.descriptor = descriptor
@@ -26,8 +26,8 @@ final class PassthroughFilesystem: FuseFilesystem {
 
   var reads: Int { readCount.load(ordering: .relaxed) }
   /// Blocks allocated between the first READ and the last.
-  var allocations: UInt64 {
-    lastCount.load(ordering: .relaxed) - firstCount.load(ordering: .relaxed)
+  var allocations: Int {
+    reads == 0 ? 0 : lastCount.load(ordering: .relaxed) - firstCount.load(ordering: .relaxed)
   }
 
   private func buffer() -> UnsafeMutableRawBufferPointer {
@@ -52,11 +52,11 @@ final class PassthroughFilesystem: FuseFilesystem {
   }
 
   func read(_ node: NodeID, handle: UInt64, offset: UInt64, size: Int, reply: consuming ReadReply) {
-    let allocated = allocation_count()
-    if readCount.add(1, ordering: .relaxed).newValue == 1 {
-      firstCount.store(allocated, ordering: .relaxed)
-    }
-    lastCount.store(allocated, ordering: .relaxed)
+    // Least and greatest: a thread may be held up between its count and its store.
+    let allocated = Int(allocation_count())
+    readCount.add(1, ordering: .relaxed)
+    firstCount.min(allocated, ordering: .relaxed)
+    lastCount.max(allocated, ordering: .relaxed)
     let buffer = unsafe buffer()
     guard size <= buffer.count else { return reply.error(EINVAL) }
     let count = unsafe pread(descriptor, buffer.baseAddress, size, off_t(offset))

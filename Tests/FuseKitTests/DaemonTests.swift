@@ -92,8 +92,9 @@ import Testing
       try #require(words.count == 5 && words[0] == "ready", "\(output)")
       let (reads, allocations) = (Int(words[2]) ?? 0, Int(words[4]) ?? 0)
       #expect(reads == 512)
-      // Between the first READ and the last; the threads may be some requests apart.
-      #expect(abs(allocations - (reads - 1)) <= 8)
+      // Each thread's buffer comes on top, and some requests may be there before the first is
+      // counted; an allocation of Swift's would come with every READ.
+      #expect(abs(allocations - (reads - 1)) <= reads / 16, "\(output)")
     }
   }
 }
