@@ -60,8 +60,9 @@ extension MountOptions {
 
   private static func nearest(to name: String) -> String {
     var best = (name: "", distance: Int.max)
-    // Bounded, because a hostile name would cost time quadratic in its length.
-    let name = Array(name.lowercased().utf8.prefix(64))
+    // Bounded, because a hostile name would cost time that goes with its length; no known name has
+    // more bytes than that.
+    let name = Array(name.lowercased().utf8.prefix(32))
     for known in OptionTable.knownNames
     where abs(known.utf8.count - name.count) < best.distance {
       // No fewer edits than the lengths differ by.

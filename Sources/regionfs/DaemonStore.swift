@@ -101,10 +101,11 @@ extension Daemon {
     // Only then the check: it writes, and some stores make a bucket whose name was mistyped.
     let answer = await listNames()
     guard case .usable = answer, checking, needsCheck else { return answer }
-    do throws(StackError) {
+    do throws(ConditionalWriteProbe.Failure) {
       return .usable(try await ConditionalWriteProbe.glance(stack.probe, clock: engine.clock))
     } catch {
-      return error.isPassing ? .unreachable(error) : .refused(error)
+      let failure = StackError(error, of: stack.probe)
+      return failure.isPassing ? .unreachable(failure) : .refused(failure)
     }
   }
 
@@ -149,14 +150,15 @@ extension Daemon {
     var made = made
     var pause = Duration.milliseconds(200)
     while progress.state == .running || progress.state == .draining {
-      do throws(StackError) {
+      do throws(ConditionalWriteProbe.Failure) {
         let key = try await ConditionalWriteProbe.leftover(
           of: stack.probe, after: made.take(), clock: engine.clock)
         noteUsable()
         return await remove(key)
       } catch {
+        let failure = StackError(error, of: stack.probe)
         engine.log(
-          error.isPassing ? .warning : .error, "nothing is pushed: \(error.description)")
+          failure.isPassing ? .warning : .error, "nothing is pushed: \(failure.description)")
       }
       engine.health.endCheck(isHonoured: false)
       await engine.clock.sleep(for: pause)

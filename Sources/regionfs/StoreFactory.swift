@@ -94,6 +94,22 @@ struct StackError: Error, CustomStringConvertible {
     self.description = description
     self.isPassing = isPassing
   }
+
+  /// What the check of `store`'s conditional writes said.
+  init(_ failure: ConditionalWriteProbe.Failure, of store: any ObjectStore) {
+    switch failure {
+    case .ignored:
+      self.init(
+        "\(store.address) does not honour conditional writes (If-None-Match, If-Match), so two writers could destroy each other's data. Mount it read-only (-o ro), use a store that does, or, if nobody else will ever write there, -o unsafe_no_cas"
+      )
+    case .refused(let error): self.init(StoreAdvice.line(for: error))
+    case .undecided(let error):
+      self.init(
+        error.map { StoreAdvice.line(for: $0) }
+          ?? "\(store.address) does not say whether it honours conditional writes; try again",
+        isPassing: true)
+    }
+  }
 }
 
 /// What a person can do about a store's refusal.

@@ -56,7 +56,6 @@ import Testing
     "pull needs a path and a range that does not end too early", "takeover needs a path",
     "trace needs a path and an action",
     "setLog needs a level", "cannot encode the reports: …", "cannot encode the answer: …",
-    "no name for the probe",
     // The lines about one thread, after the one that is explained.
     "watchdog: …",
     // Before the command makes it.

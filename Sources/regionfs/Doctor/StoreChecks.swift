@@ -82,11 +82,13 @@ struct StoreChecks: Sendable {
   private func conditionalWrites() async -> Diagnosis {
     let name = "conditional writes"
     guard mayWrite else { return .skipped(name, "--read-only") }
-    do throws(StackError) {
+    do throws(ConditionalWriteProbe.Failure) {
       try await ConditionalWriteProbe.check(stack.probe, clock: SystemClock())
       return .good(name, "of racing writers exactly one wins")
     } catch {
-      return .failure(name, error.description, "Mounts are read-only until that is solved")
+      return .failure(
+        name, StackError(error, of: stack.probe).description,
+        "Mounts are read-only until that is solved")
     }
   }
 

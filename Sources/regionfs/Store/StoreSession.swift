@@ -76,10 +76,10 @@ struct StoreSession: Sendable {
   /// Refuses a store that ignores conditional writes, as a writable mount does.
   func checkConditionalWrites() async throws(CommandError) {
     guard !stack.isTrusted, !configuration.options.unsafeNoCAS else { return }
-    do throws(StackError) {
+    do throws(ConditionalWriteProbe.Failure) {
       try await ConditionalWriteProbe.check(stack.probe, clock: engine.clock)
     } catch {
-      throw CommandError(error.description)
+      throw CommandError(StackError(error, of: stack.probe).description)
     }
   }
 
