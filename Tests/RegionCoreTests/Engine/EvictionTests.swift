@@ -11,13 +11,20 @@ import Testing
   init() throws { world = try World() }
 
   private func evictAll(_ region: Region) async throws -> [Region.Eviction] {
-    // What a pull of everything is about to bring stays.
+    try await settle(region)
+    return (0..<region.chunkCount).map { region.evict($0) }
+  }
+
+  private func settle(_ region: Region) async throws {
+    // What a pull is about to bring, or has just brought, stays.
     try await eventually("no pull is under way") {
-      region.state.withLock { $0.background.phase != .running && $0.filling.isEmpty }
+      region.state.withLock { state in
+        state.background.phase != .running && state.filling.isEmpty
+          && !(0..<region.chunkCount).contains { state.machine.isPulling($0) }
+      }
     }
     // What was read ahead is kept in memory until it is read, and in the data file as long.
     region.engine.hotChunks.removeAll(of: region.chunks)
-    return (0..<region.chunkCount).map { region.evict($0) }
   }
 
   /// It kept the caches of its files, and they kept it: a simulation's memory grew with each daemon.
@@ -59,6 +66,7 @@ import Testing
     try await group.put([1, 2, 3], region, at: Self.chunk + 5)
     #expect(try await evictAll(region) == [.evicted, .kept, .evicted, .evicted])
     try await group.committed()
+    try await settle(region)
     #expect(region.evict(1) == .evicted)
     var expected = bytes
     expected.replaceSubrange(Self.chunk + 5..<Self.chunk + 8, with: [1, 2, 3])
@@ -74,6 +82,7 @@ import Testing
     try await group.put([UInt8](repeating: 9, count: 4096), region, at: Self.chunk)
     #expect(region.evict(1) == .kept)
     try await group.committed()
+    try await settle(region)
     #expect(region.evict(1) == .evicted)
     #expect(try region.data.allocatedBytes() == 0)
     var expected = bytes
@@ -94,6 +103,7 @@ import Testing
     #expect(region.chunks.isPresent(0))
     #expect(region.evict(0) == .kept)
     try await group.committed()
+    try await settle(region)
     #expect(region.evict(0) == .evicted)
     #expect(try await region.contents(0..<Self.chunk) == zeros)
   }
@@ -117,6 +127,7 @@ import Testing
     let group = try await world.host(1).load(try await world.group(bytes))
     let region = try group.region("f")
     _ = try await group.contents("f")
+    try await settle(region)
     guard case .entered = region.chunks.enter(0) else { throw Unexpected("chunk 0 is absent") }
     #expect(region.evict(0) == .kept)
     region.chunks.leave(0)
@@ -150,6 +161,7 @@ import Testing
     var group = try await daemon.load(id)
     for isKilled in [true, false] {
       #expect(try await group.contents("f") == bytes)
+      try await settle(try group.region("f"))
       #expect(try group.region("f").evict(2) == .evicted)
       if isKilled { await daemon.crash(group) } else { try await world.leave(group) }
       daemon = try world.host(1)
