@@ -76,6 +76,11 @@ static inline int linux_leave_descriptors(unsigned int first) {
 // gettid(2).
 static inline int linux_gettid(void) { return (int)syscall(SYS_gettid); }
 
+// Whether a thread is one of this process (tgkill(2) with no signal).
+static inline int linux_is_own_thread(int thread) {
+  return thread > 0 && syscall(SYS_tgkill, getpid(), thread, 0) == 0;
+}
+
 /// fork(2), for a process without other threads. The child goes on with `body` on a new thread, and its
 /// first one runs nothing any more: the Swift runtime's locks note a thread's number when it first takes
 /// one, and so know this thread by the parent's. Where it met another thread at such a lock, the kernel

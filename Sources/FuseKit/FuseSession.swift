@@ -54,6 +54,9 @@ public final class FuseSession: Sendable {
     core.ended.wait()
   }
 
+  /// Whether it is over, as `waitUntilUnmounted` means it.
+  public var isOver: Bool { core.ended.isOpen }
+
   /// The options as libfuse takes them.
   private static func arguments(
     source: String, subtype: String, options: SessionOptions

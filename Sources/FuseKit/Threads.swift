@@ -53,6 +53,14 @@ final class Latch: @unchecked Sendable {
     unsafe semaphore.deallocate()
   }
 
+  /// Whether nobody has to wait (any more).
+  var isOpen: Bool {
+    var value: Int32 = 0
+    // SAFETY: a local; the semaphore lives as long as this object.
+    unsafe sem_getvalue(semaphore, &value)
+    return value > 0
+  }
+
   /// Lets all that wait, and all that come, through.
   func open() { unsafe sem_post(semaphore) }
 

@@ -1,3 +1,4 @@
+import CLinux
 import FuseKit
 import Glibc
 import RegionCore
@@ -120,7 +121,12 @@ extension RegionFilesystem {
     node.group.replayTrace(opening: region)
     switch engine.settings.pull {
     case .background: region.pullAll(reason: "pull=background")
-    case .full: return region.pullAll(reason: "pull=full") { answer(0) }
+    case .full:
+      // The daemon's own threads touch what there is; one that waited would hold up the unmount.
+      let caller = box.withReply { $0.callerThread } ?? 0
+      if linux_is_own_thread(caller) == 0 {
+        return region.pullAll(reason: "pull=full") { answer(0) }
+      }
     case .auto, .lazy: break
     }
     answer(0)

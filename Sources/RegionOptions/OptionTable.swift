@@ -160,7 +160,12 @@ public enum OptionTable {
     },
     .init(
       "pull", value: "auto|lazy|background|full", default: "auto",
-      "when chunks are pulled that nobody asked for yet"
+      "when chunks are pulled that nobody asked for yet",
+      details: """
+        auto: when misses, size and the speed of the store say that it is worth it. lazy: never. \
+        background: from when a file is opened. full: the mount returns when all of the store is \
+        here, and files that come later are waited for when they are opened.
+        """
     ) { options, text, _ in
       guard let mode = PullMode(rawValue: text) else { return false }
       options.pull = mode

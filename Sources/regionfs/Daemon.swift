@@ -28,7 +28,13 @@ func runDaemon(
     readiness.failed(error.description)
     return ExitCode(ExitStatus.failure)
   }
-  readiness.ready()
+  daemon.handleSignals()
+  daemon.pullEverything(telling: readiness)
+  if daemon.isUnmounted {
+    readiness.failed("\(configuration.mountpoint) was unmounted before everything was here")
+  } else {
+    readiness.ready()
+  }
   return daemon.runUntilDrained()
 }
 
@@ -159,7 +165,7 @@ final class Daemon: Sendable {
     let state = SyncProgress(
       remainingBytes: filesystem.uncommittedBytes,
       rateBytesPerSecond: ThroughputStatus.mean(progress.throughput.sent))
-    service.stillDraining(state.text, extension: .seconds(30))
+    service.still(state.text, extension: .seconds(30))
   }
 
   private func startControl(
@@ -212,7 +218,6 @@ final class Daemon: Sendable {
   /// Serves until somebody unmounts, then drains.
   func runUntilDrained() -> ExitCode {
     guard let mounted = mounted.withLock({ $0 }) else { return ExitCode(ExitStatus.failure) }
-    handleSignals(mounted)
     mounted.session.waitUntilUnmounted()
     mounted.kernelCache.stop()
     mounted.watchdog.stop()
@@ -240,7 +245,8 @@ final class Daemon: Sendable {
   }
 
   /// The first signal unmounts, the second gives up waiting for the store: changes stay in the cache.
-  private func handleSignals(_ mounted: Mounted) {
+  func handleSignals() {
+    guard let mounted = mounted.withLock({ $0 }) else { return }
     do throws(ControlError) {
       try SignalWaiter.start { [self] signal in
         if signal == SIGHUP, reopenLog() { return }
@@ -285,6 +291,9 @@ final class Daemon: Sendable {
       engine.log(.error, "cannot unmount: \(error)")
     }
   }
+
+  /// Whether somebody has taken the mount away.
+  var isUnmounted: Bool { mounted.withLock { $0?.session.isOver ?? false } }
 
   /// Runs an async body from this thread, which is none of the engine's.
   func wait<Value: Sendable>(_ body: @escaping @Sendable () async -> Value) -> Value {

@@ -182,22 +182,16 @@ struct DaemonControl: ControlHandler {
     }
     let first = min(start ?? 0, region.size)
     let bytes = first..<max(first, min(end ?? .max, region.size))
-    let pull = RequestedPull(region, bytes: bytes, priority: priority)
-    // Chunks that are changed while they come are dropped and asked for again.
-    var attempts = 1
+    var pull = RequestedPull(region, bytes: bytes, priority: priority)
     while true {
-      let remaining = pull.remainingBytes
-      if remaining == 0 { return }
-      if !pull.isRunning {
-        guard attempts < 3 else {
-          throw ControlError(.failed, "cannot pull \(path): \(pull.obstacle)")
-        }
-        attempts += 1
-        pull.begin()
+      switch pull.look() {
+      case .here: return
+      case .failed(let why): throw ControlError(.failed, "cannot pull \(path): \(why)")
+      case .underWay(let remaining):
+        var state = currentProgress
+        state.remainingBytes = remaining
+        if !progress(state) { return }
       }
-      var state = currentProgress
-      state.remainingBytes = remaining
-      if !progress(state) { return }
       for _ in 0..<40 where pull.isRunning { usleep(10_000) }
     }
   }

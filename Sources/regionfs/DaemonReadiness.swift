@@ -39,6 +39,12 @@ struct DaemonReadiness: ~Copyable, Sendable {
     }
   }
 
+  /// It is not as far yet; `message` says how far it is. A service manager waits for some more time.
+  func notYet(_ message: String) {
+    ServiceManager().still(message, extension: .seconds(30))
+    pipe?.write("progress \(message)\n")
+  }
+
   /// The mount answers requests: sees to its entry in `/run/mount/utab`, lets go of the terminal, and releases the starter.
   ///
   /// Call it on a thread that no FUSE reply depends on: mount(8) looks at the mountpoint.

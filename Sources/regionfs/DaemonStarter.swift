@@ -49,12 +49,13 @@ enum DaemonStarter {
   }
 
   private static func outcome(of child: pid_t, readiness: Int32) -> Int32 {
-    var text: [UInt8] = []
+    var answer = ReadinessAnswer()
     var display = ProgressDisplay(isShy: true)
     defer { display.finish() }
-    while true {
+    while answer.last == nil {
       let elapsed = HumanText.seconds(display.elapsed / .seconds(1))
-      display.update("regionfs: waiting for the mount to answer, for \(elapsed)")
+      display.update(
+        "regionfs: \(answer.progress ?? "waiting for the mount to answer"), for \(elapsed)")
       if let signal = SignalWaiter.pending() {
         kill(child, SIGTERM)
         return 128 + signal
@@ -65,15 +66,14 @@ enum DaemonStarter {
       var part = [UInt8](repeating: 0, count: 4096)
       // SAFETY: the array has the size that is passed.
       let count = unsafe read(readiness, &part, part.count)
-      if count > 0, text.count < 65_536 { text += part[..<count] }
-      if text.contains(UInt8(ascii: "\n")) || count == 0 { break }
+      answer.take(part[..<max(0, count)])
     }
     display.finish()
-    let line = String(decoding: text.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
-    if line == "ready" { return 0 }
-    if line.hasPrefix("failed ") {
-      ProgressDisplay.write("regionfs: \(HumanText.printable(String(line.dropFirst(7))))\n")
-    } else {
+    switch answer.last {
+    case .ready: return 0
+    case .failed(let reason):
+      ProgressDisplay.write("regionfs: \(HumanText.printable(reason))\n")
+    case .nothing, nil:
       ProgressDisplay.write("regionfs: the daemon ended before the mount answered\n")
     }
     // The child's own code tells usage from failure; it is about to end.

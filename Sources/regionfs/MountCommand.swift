@@ -10,8 +10,8 @@ struct MountCommand: ParsableCommand {
     commandName: "mount",
     abstract: "Mount a store.",
     discussion: """
-      Returns when the mount answers; the daemon goes on in the background. A mountpoint that a \
-      killed daemon left dead is cleaned up first.
+      Returns when the mount answers (with pull=full, when all of the store is here too); the daemon \
+      goes on in the background. A mountpoint that a killed daemon left dead is cleaned up first.
 
       Stores: s3://bucket/prefix, file:///directory, memory:, or the name of a store in \
       /etc/regionfs.toml or $XDG_CONFIG_HOME/regionfs.toml (see regionfs config check).
@@ -30,7 +30,7 @@ struct MountCommand: ParsableCommand {
         regionfs mount file:///srv/store /mnt/regions
         regionfs mount s3://bucket/p /mnt/regions -o region=eu-west-1,profile=work
         regionfs mount s3://b/p /mnt/r -o endpoint=http://127.0.0.1:9000,path_style
-        regionfs mount models /mnt/models
+        regionfs mount models /mnt/models -o ro,pull=full
         regionfs mount -f memory: /mnt/scratch -o log_level=debug
 
       Exit codes:

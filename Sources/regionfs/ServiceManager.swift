@@ -19,8 +19,8 @@ struct ServiceManager: Sendable {
   /// It is being taken away; what is not committed yet will be.
   func stopping(_ status: String) { send(["STOPPING=1", Self.status(status)]) }
 
-  /// Still at it: it may take `extension` longer than now.
-  func stillDraining(_ status: String, extension time: Duration) {
+  /// Still at what it does: it may take `extension` longer than now.
+  func still(_ status: String, extension time: Duration) {
     let micros = time.components.seconds * 1_000_000
     send([Self.status(status), "EXTEND_TIMEOUT_USEC=\(micros)"])
   }

@@ -175,7 +175,18 @@ public final class Group: Sendable {
     }
   }
 
-  /// Ends what `open` began.
+  /// The region of a file for the daemon's own use, of which the kernel sees nothing. The caller must
+  /// `close` it, as one that is not writable.
+  func hold(_ file: FileID) throws(RegionError) -> Region {
+    try state.withLock { (state) throws(RegionError) in
+      guard let inode = state.inode(file), inode.kind == .file else { throw .notFound }
+      let region = try region(of: inode, &state)
+      state.regions[file]?.opens += 1
+      return region
+    }
+  }
+
+  /// Ends what `open` or `hold` began.
   public func close(_ file: FileID, writable: Bool) {
     state.withLock { state in
       state.regions[file]?.opens -= 1

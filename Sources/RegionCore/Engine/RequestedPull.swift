@@ -6,26 +6,50 @@ public struct RequestedPull: Sendable {
   let chunks: Range<ChunkIndex>
   private let kind: PullOrder.Kind
   private let reason: String
+  /// How often it was asked for.
+  private var attempts = 1
+
+  /// How a pull is getting on.
+  public enum State: Sendable {
+    /// All of it is here.
+    case here
+    /// So much is still to come.
+    case underWay(remainingBytes: UInt64)
+    /// It does not get on, and why.
+    case failed(String)
+  }
 
   /// Asks for the bytes (all of the region if nil) with a priority of 0 ... 9: from 5 on before
   /// recorded traces and what file formats suggest, else after them.
-  public init(_ region: Region, bytes: Range<UInt64>?, priority: Int) {
+  public init(
+    _ region: Region, bytes: Range<UInt64>?, priority: Int,
+    reason: String = "asked for by regionfs pull"
+  ) {
     self.region = region
     let all = 0..<region.chunkCount
     chunks = bytes.map { region.geometry.chunks(touching: $0).clamped(to: all) } ?? all
     kind = priority >= 5 ? .request : .hint
-    reason = "asked for by regionfs pull"
+    self.reason = reason
     begin()
   }
 
-  /// Asks again, where chunks were changed while they came.
-  public func begin() { region.pull([chunks], kind, reason: reason) }
+  private func begin() { region.pull([chunks], kind, reason: reason) }
+
+  /// Looks how far it is. Chunks that were changed while they came are dropped: they are asked for
+  /// again, as is what could not be had, twice at most.
+  public mutating func look() -> State {
+    let remaining = remainingBytes
+    if remaining == 0 { return .here }
+    if !isRunning {
+      guard attempts < 3 else { return .failed(obstacle) }
+      attempts += 1
+      begin()
+    }
+    return .underWay(remainingBytes: remaining)
+  }
 
   /// Bytes that are not here yet.
   public var remainingBytes: UInt64 { region.absentBytes(in: chunks) }
-
-  /// Bytes that were asked for.
-  public var totalBytes: UInt64 { UInt64(chunks.count) << region.geometry.chunkShift }
 
   /// Whether something is on its way: by the region's background pull, or because somebody reads it.
   public var isRunning: Bool {
@@ -36,7 +60,7 @@ public struct RequestedPull: Sendable {
   }
 
   /// Why it does not get on, in words.
-  public var obstacle: String {
+  private var obstacle: String {
     let (error, why) = region.state.withLock { ($0.lastError, $0.background.reason) }
     return error ?? (why == reason ? "its bytes change while they come" : why)
   }

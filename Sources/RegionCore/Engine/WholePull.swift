@@ -1,0 +1,40 @@
+extension Group {
+  /// A file that could not be pulled as a whole.
+  public struct Unpulled: Error, Sendable {
+    /// Why, in words.
+    public let reason: String
+  }
+
+  /// The files of the group, with their sizes in bytes.
+  public var files: [(id: FileID, size: UInt64)] {
+    state.withLock { state in
+      state.namespace.all.filter { $0.kind == .file }.map { ($0.id, $0.size) }
+    }
+  }
+
+  /// Pulls all of a file and waits until it is here. A file that was removed meanwhile is done, too.
+  ///
+  /// - Parameter note: told the bytes that are still to come; false ends the wait.
+  /// - Throws: `Unpulled` if it does not get on.
+  public func pullWhole(
+    _ file: FileID, reason: String, note: (UInt64) -> Bool
+  ) async throws(Unpulled) {
+    let region: Region
+    do throws(RegionError) {
+      region = try hold(file)
+    } catch {
+      guard error == .notFound else { throw Unpulled(reason: "\(error)") }
+      return
+    }
+    defer { close(file, writable: false) }
+    var pull = RequestedPull(region, bytes: nil, priority: 0, reason: reason)
+    while true {
+      switch pull.look() {
+      case .here: return
+      case .failed(let why): throw Unpulled(reason: why)
+      case .underWay(let remaining): if !note(remaining) { return }
+      }
+      for _ in 0..<20 where pull.isRunning { await engine.clock.sleep(for: .milliseconds(10)) }
+    }
+  }
+}

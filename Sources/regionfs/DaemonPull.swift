@@ -1,0 +1,54 @@
+import Glibc
+import Locks
+import RegionControl
+import RegionFilesystem
+
+/// `pull=full`: the mount is called ready when everything is here.
+extension Daemon {
+  private static let mostProblems = 10
+
+  /// Returns when all that can be had of the store is here, or the mount has gone. The mount answers
+  /// meanwhile.
+  func pullEverything(telling readiness: borrowing DaemonReadiness) {
+    guard configuration.options.pull == .full else { return }
+    guard !progress.isOffline else {
+      return engine.log(
+        .warning, "pull=full: the store does not answer; files are pulled when they are opened")
+    }
+    let state = Lock(WholePull())
+    let isDone = Lock(false)
+    engine.executor.spawn { [self] in
+      await filesystem.pullEverything(state) { [self] in !isUnmounted }
+      isDone.withLock { $0 = true }
+    }
+    var toldAt = engine.clock.now
+    while !isDone.withLock({ $0 }) {
+      usleep(10_000)
+      guard engine.clock.now.since(toldAt) >= .milliseconds(200) else { continue }
+      toldAt = engine.clock.now
+      readiness.notYet(text(of: state.withLock { $0 }))
+    }
+    report(state.withLock { $0 })
+  }
+
+  /// How far it is, in one line.
+  private func text(of pull: WholePull) -> String {
+    let isReachable = !stack.health.isDown
+    let left = SyncProgress(
+      remainingBytes: pull.bytesLeft,
+      rateBytesPerSecond: ThroughputStatus.mean(progress.throughput.received),
+      storeReachable: isReachable,
+      problem: isReachable ? nil : progress.lastStoreError?.message)
+    return "pulling everything, \(pull.filesLeft) of \(pull.files) files: \(left.text)"
+  }
+
+  private func report(_ pull: WholePull) {
+    guard !isUnmounted else { return }
+    for problem in pull.problems.prefix(Self.mostProblems) {
+      engine.log(.warning, "not everything is here: \(problem)")
+    }
+    let more = pull.problems.count - Self.mostProblems
+    if more > 0 { engine.log(.warning, "and \(more) more are not here") }
+    if pull.problems.isEmpty { engine.log(.info, "everything is here: \(pull.files) files") }
+  }
+}
