@@ -7,8 +7,10 @@ public struct WholePull: Sendable {
   public private(set) var files = 0
   /// Files that are not here yet.
   public private(set) var filesLeft = 0
-  /// What could not be pulled, and why, a line each.
+  /// What could not be pulled first, and why, a line each.
   public private(set) var problems: [String] = []
+  /// How much else could not.
+  public private(set) var moreProblems = 0
   private var left: [UInt64] = []
 
   /// A pull of which nothing is known yet.
@@ -26,10 +28,12 @@ public struct WholePull: Sendable {
   fileprivate mutating func end(_ file: Int, _ problem: String?) {
     left[file] = 0
     filesLeft -= 1
-    if let problem { problems.append(problem) }
+    if let problem { miss(problem) }
   }
 
-  fileprivate mutating func miss(_ problem: String) { problems.append(problem) }
+  fileprivate mutating func miss(_ problem: String) {
+    if problems.count < 10 { problems.append(problem) } else { moreProblems += 1 }
+  }
 }
 
 extension RegionFilesystem {

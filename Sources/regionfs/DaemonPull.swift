@@ -5,8 +5,6 @@ import RegionFilesystem
 
 /// `pull=full`: the mount is called ready when everything is here.
 extension Daemon {
-  private static let mostProblems = 10
-
   /// Returns when all that can be had of the store is here, or the mount has gone. The mount answers
   /// meanwhile.
   func pullEverything(telling readiness: borrowing DaemonReadiness) {
@@ -26,7 +24,7 @@ extension Daemon {
       usleep(10_000)
       guard engine.clock.now.since(toldAt) >= .milliseconds(200) else { continue }
       toldAt = engine.clock.now
-      readiness.notYet(text(of: state.withLock { $0 }))
+      readiness.notYet(text(of: state.withLock { $0 }), getsOn: !stack.health.isDown)
     }
     report(state.withLock { $0 })
   }
@@ -44,11 +42,8 @@ extension Daemon {
 
   private func report(_ pull: WholePull) {
     guard !isUnmounted else { return }
-    for problem in pull.problems.prefix(Self.mostProblems) {
-      engine.log(.warning, "not everything is here: \(problem)")
-    }
-    let more = pull.problems.count - Self.mostProblems
-    if more > 0 { engine.log(.warning, "and \(more) more are not here") }
+    for problem in pull.problems { engine.log(.warning, "not everything is here: \(problem)") }
+    if pull.moreProblems > 0 { engine.log(.warning, "and \(pull.moreProblems) more are not here") }
     if pull.problems.isEmpty { engine.log(.info, "everything is here: \(pull.files) files") }
   }
 }

@@ -39,9 +39,10 @@ struct DaemonReadiness: ~Copyable, Sendable {
     }
   }
 
-  /// It is not as far yet; `message` says how far it is. A service manager waits for some more time.
-  func notYet(_ message: String) {
-    ServiceManager().still(message, extension: .seconds(30))
+  /// It is not as far yet; `message` says how far it is. As long as it gets on a service manager waits
+  /// for some more time.
+  func notYet(_ message: String, getsOn: Bool) {
+    if getsOn { ServiceManager().still(message, extension: .seconds(30)) }
     pipe?.write("progress \(message)\n")
   }
 

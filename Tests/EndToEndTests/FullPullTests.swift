@@ -135,5 +135,38 @@ extension EndToEnd {
         result.errors.contains("\(mountpoint) was unmounted before everything was here"),
         "\(result)")
     }
+
+    /// Nothing comes back, or every connection breaks, in the midst of it.
+    @Test(arguments: OutageTests.outages)
+    func anOutageIsWaitedOut(outage: String) async throws {
+      defer { cleanUp() }
+      let store = try await TestStore(.s3)
+      let proxy = try ImpairmentProxy(to: try #require(store.serverAddress))
+      let original = scratch.file("original")
+      try CopyTests.makeFile(original, mebibytes: 24)
+      try store.succeed("cp", original, "\(store.address)/f")
+      let words = [
+        "cache_dir=\(try scratch.directory("cache"))", "endpoint=http://\(proxy.address)",
+        "path_style",
+        "pull=full", "download_limit=8m", "fault_timeout=2s",
+      ]
+      var environment = store.environment.merging(self.environment) { $1 }
+      environment["AWS_ENDPOINT_URL_S3"] = nil
+      let mount = try BackgroundProcess(
+        [Products.path("regionfs"), "mount", store.address, mountpoint, "-o"]
+          + [words.joined(separator: ",")], environment: environment)
+      try eventually("the mount answers") { Files.exists(mountpoint + "/f") }
+      try proxy.addRule(outage)
+      ChildProcess.pause(.seconds(6))
+      #expect(mount.isRunning)
+      try proxy.clearRules()
+      let result = try mount.waitForExit(timeout: Patience.limit)
+      #expect(result.status == 0, "\(result)")
+      #expect(!result.errors.contains("not everything is here"), "\(result)")
+      try proxy.addRule(outage)
+      try ChildProcess.check(["cmp", original, mountpoint + "/f"])
+      try proxy.clearRules()
+      try unmount()
+    }
   }
 }

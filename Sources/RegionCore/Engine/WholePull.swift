@@ -12,7 +12,8 @@ extension Group {
     }
   }
 
-  /// Pulls all of a file and waits until it is here. A file that was removed meanwhile is done, too.
+  /// Pulls all of a file and waits until it is here, also while the store is away. A file that was
+  /// removed meanwhile is done, too.
   ///
   /// - Parameter note: told the bytes that are still to come; false ends the wait.
   /// - Throws: `Unpulled` if it does not get on.
@@ -27,12 +28,18 @@ extension Group {
       return
     }
     defer { close(file, writable: false) }
-    var pull = RequestedPull(region, bytes: nil, priority: 0, reason: reason)
+    guard region.absentBytes(in: 0..<region.chunkCount) > 0 else { return }
+    func ask() -> RequestedPull { RequestedPull(region, bytes: nil, priority: 0, reason: reason) }
+    var pull = ask()
     while true {
       switch pull.look() {
       case .here: return
-      case .failed(let why): throw Unpulled(reason: why)
-      case .underWay(let remaining): if !note(remaining) { return }
+      case .underWay(let remaining): guard note(remaining) else { return }
+      case .failed(let why):
+        guard engine.health.isDown else { throw Unpulled(reason: why) }
+        guard note(pull.remainingBytes) else { return }
+        await engine.clock.sleep(for: .milliseconds(200))
+        pull = ask()
       }
       for _ in 0..<20 where pull.isRunning { await engine.clock.sleep(for: .milliseconds(10)) }
     }
