@@ -92,6 +92,10 @@ import Testing
     Promise(
       "What the daemon answers of a chunk is wholly of one commit.",
       "FollowerTests.swift/aLiveMappingSeesNewCommitsAndNoTornChunk"),
+    Promise(
+      "With pull=full, what the store has when it is mounted can be read afterwards without it.",
+      "FullPullTests.swift/whenTheMountReturnsTheStoreIsNotNeeded",
+      "FullPullTests.swift/anOutageIsWaitedOut"),
     Promise("Hard links are refused with EPERM.", "posix_checks.py/hard_links_are_refused"),
     Promise(
       "A rename from one top-level entry into another answers EXDEV, so that mv copies.",

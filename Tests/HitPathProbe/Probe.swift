@@ -1,5 +1,6 @@
 import FuseKit
 import Glibc
+import Locks
 import RegionCore
 import RegionFilesystem
 
@@ -46,7 +47,7 @@ final class Probe: Sendable {
   ) -> EngineContext {
     var settings = EngineSettings()
     settings.isReadOnly = isReadOnly
-    settings.pull = .full
+    settings.pull = .lazy
     return EngineContext(
       executor: executor, clock: SystemClock(), store: store, settings: settings, writer: .random()
     ) { level, line in
@@ -127,6 +128,7 @@ final class Probe: Sendable {
     let session = try FuseSession(
       filesystem: filesystem, source: "hit-path-probe", mountpoint: mountpoint, options: options)
     try session.run()
+    await filesystem.pullEverything(Lock(WholePull())) { true }
     let result = Result { try readFile(mountpoint + "/data", filesystem) }
     try session.unmount(.detach)
     session.waitUntilUnmounted()
@@ -134,7 +136,7 @@ final class Probe: Sendable {
   }
 
   private func readFile(_ path: String, _ filesystem: RegionFilesystem) throws -> Counts {
-    // Opening waits for the whole file (`pull=full`); O_DIRECT makes each pread a READ.
+    // O_DIRECT makes each pread a READ.
     let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | Self.direct)
     guard descriptor >= 0 else { throw Failure("open \(path): errno \(errno)") }
     defer { close(descriptor) }
