@@ -30,6 +30,8 @@ enum ParsedUse {
   /// Merges a trace with a start that reads some of it, and makes pulls of it: no chunk may come twice
   /// or get lost.
   @Sendable static func trace(_ trace: AccessTrace) throws(FuzzFinding) {
+    // A few bytes name thousands of chunks, and fewer show the same.
+    guard trace.chunkCount <= 512 else { return }
     func places(_ trace: AccessTrace) -> [AccessTrace.Place] {
       trace.entries.flatMap { entry in
         entry.chunks.map { AccessTrace.Place(file: entry.file, chunk: $0) }
