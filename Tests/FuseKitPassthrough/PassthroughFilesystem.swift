@@ -13,6 +13,7 @@ final class PassthroughFilesystem: FuseFilesystem {
   /// A buffer of `largestRead` bytes for each thread.
   private let buffers: pthread_key_t
   private let readCount = Atomic<Int>(0)
+  // Signed: `min` of an unsigned atomic compares as if it were (Swift 6.3.1).
   private let firstCount = Atomic<Int>(.max)
   private let lastCount = Atomic<Int>(0)
 
