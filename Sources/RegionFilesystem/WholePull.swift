@@ -88,7 +88,7 @@ extension RegionFilesystem {
   }
 
   private func path(of file: FileID, in group: Group) -> String {
-    let top = groups.name(of: group).map { ["\($0)"] } ?? []
-    return (top + (group.path(of: file) ?? []).map { "\($0)" }).joined(separator: "/")
+    let names = [groups.name(of: group)].compactMap { $0 } + (group.path(of: file) ?? [])
+    return names.map(\.description).joined(separator: "/")
   }
 }

@@ -162,10 +162,17 @@ final class Daemon: Sendable {
   /// and what is left stays in the cache.
   private func tellServiceManager() {
     guard !stack.health.isDown else { return }
-    let state = SyncProgress(
-      remainingBytes: filesystem.uncommittedBytes,
-      rateBytesPerSecond: ThroughputStatus.mean(progress.throughput.sent))
+    let state = state(
+      remaining: filesystem.uncommittedBytes, traffic: progress.throughput.sent)
     service.still(state.text, extension: .seconds(30))
+  }
+
+  /// How far something is that moves with this traffic, in bytes of the last seconds.
+  func state(remaining: UInt64, traffic: [UInt64]) -> SyncProgress {
+    let isReachable = !stack.health.isDown
+    return SyncProgress(
+      remainingBytes: remaining, rateBytesPerSecond: ThroughputStatus.mean(traffic),
+      storeReachable: isReachable, problem: isReachable ? nil : progress.lastStoreError?.message)
   }
 
   private func startControl(

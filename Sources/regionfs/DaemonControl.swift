@@ -186,7 +186,7 @@ struct DaemonControl: ControlHandler {
     while true {
       switch pull.look() {
       case .here: return
-      case .failed(let why): throw ControlError(.failed, "cannot pull \(path): \(why)")
+      case .failed(let why, _): throw ControlError(.failed, "cannot pull \(path): \(why)")
       case .underWay(let remaining):
         var state = currentProgress
         state.remainingBytes = remaining
@@ -240,12 +240,8 @@ struct DaemonControl: ControlHandler {
   }
 
   private var currentProgress: SyncProgress {
-    let isReachable = !daemon.stack.health.isDown
-    return SyncProgress(
-      remainingBytes: daemon.filesystem.uncommittedBytes,
-      rateBytesPerSecond: ThroughputStatus.mean(daemon.progress.throughput.sent),
-      storeReachable: isReachable,
-      problem: isReachable ? nil : daemon.progress.lastStoreError?.message)
+    daemon.state(
+      remaining: daemon.filesystem.uncommittedBytes, traffic: daemon.progress.throughput.sent)
   }
 
   func requestShutdown() throws(ControlError) { try daemon.unmount() }

@@ -31,12 +31,7 @@ extension Daemon {
 
   /// How far it is, in one line.
   private func text(of pull: WholePull) -> String {
-    let isReachable = !stack.health.isDown
-    let left = SyncProgress(
-      remainingBytes: pull.bytesLeft,
-      rateBytesPerSecond: ThroughputStatus.mean(progress.throughput.received),
-      storeReachable: isReachable,
-      problem: isReachable ? nil : progress.lastStoreError?.message)
+    let left = state(remaining: pull.bytesLeft, traffic: progress.throughput.received)
     return "pulling everything, \(pull.filesLeft) of \(pull.files) files: \(left.text)"
   }
 

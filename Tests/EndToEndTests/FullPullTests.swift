@@ -34,11 +34,9 @@ extension EndToEnd {
     }
 
     /// A file of so many random bytes at a path of the store.
-    func add(_ name: String, kibibytes: Int) throws -> String {
+    func add(_ name: String, mebibytes: Int) throws -> String {
       let file = scratch.file("original-" + name.split(separator: "/").joined(separator: "-"))
-      try ChildProcess.check([
-        "dd", "if=/dev/urandom", "of=\(file)", "bs=1024", "count=\(kibibytes)", "status=none",
-      ])
+      try CopyTests.makeFile(file, mebibytes: mebibytes)
       let result = try regionfs("cp", file, "file://\(store)/\(name)")
       try #require(result.status == 0, "\(result)")
       return file
@@ -52,7 +50,7 @@ extension EndToEnd {
     /// Nothing of any file has to come from the store, which may have gone.
     @Test func whenTheMountReturnsTheStoreIsNotNeeded() throws {
       defer { cleanUp() }
-      var originals = ["large": try add("large", kibibytes: 9000)]
+      var originals = ["large": try add("large", mebibytes: 9)]
       let tree = try scratch.directory("tree")
       try ChildProcess.check(["mkdir", "-p", "\(tree)/a/b", "\(tree)/empty"])
       for name in (1...40).map({ "a/b/\($0)" }) + ["a/c"] {
@@ -77,7 +75,7 @@ extension EndToEnd {
 
     @Test func itSaysHowFarItIs() throws {
       defer { cleanUp() }
-      _ = try add("f", kibibytes: 16 << 10)
+      _ = try add("f", mebibytes: 16)
       let began = ContinuousClock.now
       let result = try mount("pull=full,download_limit=2m")
       #expect(result.status == 0, "\(result)")
@@ -89,8 +87,8 @@ extension EndToEnd {
     /// What is there can be used.
     @Test func whatCannotBeHadIsNamed() throws {
       defer { cleanUp() }
-      let good = try add("good", kibibytes: 600)
-      _ = try add("bad", kibibytes: 600)
+      let good = try add("good", mebibytes: 1)
+      _ = try add("bad", mebibytes: 1)
       let info = try regionfs("info", "file://\(store)/bad", "--json")
       let words = info.output.split(separator: "\"")
       let at = try #require(words.firstIndex(of: "groupID"), "\(info)")
@@ -108,7 +106,7 @@ extension EndToEnd {
 
     @Test func aCacheThatIsTooSmallIsSaid() throws {
       defer { cleanUp() }
-      let original = try add("f", kibibytes: 96 << 10)
+      let original = try add("f", mebibytes: 96)
       let result = try mount("pull=full,cache_size=64m")
       #expect(result.status == 0, "\(result)")
       #expect(
@@ -122,7 +120,7 @@ extension EndToEnd {
     // waited for the rest, which kept the unmount waiting for fault_timeout.
     @Test func whoUnmountsMeanwhileIsNotKeptWaiting() throws {
       defer { cleanUp() }
-      _ = try add("f", kibibytes: 64 << 10)
+      _ = try add("f", mebibytes: 64)
       let options = "cache_dir=\(try scratch.directory("cache")),pull=full,download_limit=1m"
       let mount = try BackgroundProcess(
         [Products.path("regionfs"), "mount", "file://\(store)", mountpoint, "-o", options],

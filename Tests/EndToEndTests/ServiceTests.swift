@@ -45,6 +45,28 @@ extension EndToEnd {
       #expect(mounted.pid == nil)
     }
 
+    /// The mount is ready when everything is here, and the manager is asked for more time until then.
+    @Test func theManagerWaitsForAPullOfEverything() async throws {
+      let store = try await TestStore(.directory)
+      let original = store.scratch.file("original")
+      try CopyTests.makeFile(original, mebibytes: 12)
+      try store.succeed("cp", original, "\(store.address)/f")
+      let name = store.scratch.file("notify")
+      let listener = try BackgroundProcess(Programs.command("notify_socket.py", [name, "120"]))
+      defer { listener.kill() }
+      #expect(try listener.nextLine() == "listening")
+      let mounted = try MountedFilesystem(
+        store.address, in: store.scratch, options: ["pull=full", "download_limit=4m"],
+        environment: ["NOTIFY_SOCKET": name])
+      defer { mounted.cleanUp() }
+      try mounted.mount()
+      let first = try listener.nextLine()
+      #expect(first.hasPrefix("STATUS=pulling everything, 1 of 1 files: "), "\(first)")
+      #expect(try listener.nextLine() == "EXTEND_TIMEOUT_USEC=30000000")
+      try Self.wait(for: "READY=1", from: listener)
+      try mounted.unmount()
+    }
+
     @Test func theLogIsJSONChangesItsLevelAndIsOpenedAnew() async throws {
       let store = try await TestStore(.directory)
       let log = store.scratch.file("log")

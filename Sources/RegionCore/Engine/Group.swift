@@ -164,10 +164,7 @@ public final class Group: Sendable {
     region: Region, keepCache: Bool
   ) {
     try state.withLock { (state) throws(RegionError) in
-      guard let inode = state.inode(file) else { throw .notFound }
-      guard inode.kind == .file else { throw inode.kind == .directory ? .isDirectory : .invalid }
-      let region = try region(of: inode, &state)
-      state.regions[file]?.opens += 1
+      let region = try hold(file, &state)
       if writable { state.regions[file]?.writableOpens += 1 }
       let keep = state.openedAt[file] == state.generation
       state.openedAt[file] = state.generation
@@ -178,12 +175,15 @@ public final class Group: Sendable {
   /// The region of a file for the daemon's own use, of which the kernel sees nothing. The caller must
   /// `close` it, as one that is not writable.
   func hold(_ file: FileID) throws(RegionError) -> Region {
-    try state.withLock { (state) throws(RegionError) in
-      guard let inode = state.inode(file), inode.kind == .file else { throw .notFound }
-      let region = try region(of: inode, &state)
-      state.regions[file]?.opens += 1
-      return region
-    }
+    try state.withLock { (state) throws(RegionError) in try hold(file, &state) }
+  }
+
+  private func hold(_ file: FileID, _ state: inout State) throws(RegionError) -> Region {
+    guard let inode = state.inode(file) else { throw .notFound }
+    guard inode.kind == .file else { throw inode.kind == .directory ? .isDirectory : .invalid }
+    let region = try region(of: inode, &state)
+    state.regions[file]?.opens += 1
+    return region
   }
 
   /// Ends what `open` or `hold` began.

@@ -85,7 +85,10 @@ final class Puller: Sendable {
       }
       let message = "cannot read \(region.name): \(error)"
       engine.log(.error, message)
-      for chunk in chunks { region.endPull(chunk, priority.lane, error: .io, message: message) }
+      for chunk in chunks {
+        region.endPull(
+          chunk, priority.lane, error: .io, message: message, isPassing: error.isRetryable)
+      }
       return nil
     }
   }

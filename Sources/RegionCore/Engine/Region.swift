@@ -35,6 +35,8 @@ public final class Region: Sendable {
     var keepsAll = false
     var isClosed = false
     var lastError: String?
+    /// The same request may succeed later.
+    var lastErrorIsPassing = false
   }
 
   /// How messages call the file.

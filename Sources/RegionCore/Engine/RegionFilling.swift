@@ -50,10 +50,11 @@ extension Region {
 
   /// A pull ended without bytes: unwanted, or with an error.
   func endPull(
-    _ chunk: ChunkIndex, _ lane: PullLane, error: RegionError?, message: String? = nil
+    _ chunk: ChunkIndex, _ lane: PullLane, error: RegionError?, message: String? = nil,
+    isPassing: Bool = false
   ) {
     let actions = state.withLock { state -> [PullMachine.Action] in
-      if let message { state.lastError = message }
+      if let message { (state.lastError, state.lastErrorIsPassing) = (message, isPassing) }
       return state.machine.finished(chunk, lane, error == nil ? .dropped : .failed)
     }
     if error != nil { failures.add(1, ordering: .relaxed) }

@@ -15,8 +15,8 @@ public struct RequestedPull: Sendable {
     case here
     /// So much is still to come.
     case underWay(remainingBytes: UInt64)
-    /// It does not get on, and why.
-    case failed(String)
+    /// It does not get on, and why; a passing reason may be over soon.
+    case failed(String, isPassing: Bool)
   }
 
   /// Asks for the bytes (all of the region if nil) with a priority of 0 ... 9: from 5 on before
@@ -41,7 +41,7 @@ public struct RequestedPull: Sendable {
     let remaining = remainingBytes
     if remaining == 0 { return .here }
     if !isRunning {
-      guard attempts < 3 else { return .failed(obstacle) }
+      guard attempts < 3 else { return failure }
       attempts += 1
       begin()
     }
@@ -59,10 +59,15 @@ public struct RequestedPull: Sendable {
     }
   }
 
-  /// Why it does not get on, in words.
-  private var obstacle: String {
-    let (error, why) = region.state.withLock { ($0.lastError, $0.background.reason) }
-    return error ?? (why == reason ? "its bytes change while they come" : why)
+  /// Why it does not get on.
+  private var failure: State {
+    region.state.withLock { state in
+      if let error = state.lastError {
+        return .failed(error, isPassing: state.lastErrorIsPassing)
+      }
+      let why = state.background.reason
+      return .failed(why == reason ? "its bytes change while they come" : why, isPassing: false)
+    }
   }
 }
 

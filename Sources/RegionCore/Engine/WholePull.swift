@@ -1,4 +1,7 @@
 extension Group {
+  /// Failures in a row that may pass, while the store answers, before a file is given up.
+  private static let mostFailures = 10
+
   /// A file that could not be pulled as a whole.
   public struct Unpulled: Error, Sendable {
     /// Why, in words.
@@ -31,14 +34,19 @@ extension Group {
     guard region.absentBytes(in: 0..<region.chunkCount) > 0 else { return }
     func ask() -> RequestedPull { RequestedPull(region, bytes: nil, priority: 0, reason: reason) }
     var pull = ask()
+    var failures = 0
     while true {
       switch pull.look() {
       case .here: return
       case .underWay(let remaining): guard note(remaining) else { return }
-      case .failed(let why):
-        guard engine.health.isDown else { throw Unpulled(reason: why) }
+      case .failed(let why, let isPassing):
+        // An outage counts as one only when it has lasted for a while.
+        failures = engine.health.isDown ? 0 : failures + 1
+        guard failures == 0 || isPassing && failures < Self.mostFailures else {
+          throw Unpulled(reason: why)
+        }
         guard note(pull.remainingBytes) else { return }
-        await engine.clock.sleep(for: .milliseconds(200))
+        await engine.clock.sleep(for: .milliseconds(500))
         pull = ask()
       }
       for _ in 0..<20 where pull.isRunning { await engine.clock.sleep(for: .milliseconds(10)) }
