@@ -67,7 +67,7 @@ extension RegionFilesystem {
     guard let node = node(id) else { return reply.error(id == Self.top ? EISDIR : ESTALE) }
     let isWritable = flags & O_ACCMODE != O_RDONLY
     let box = parking.hold(reply, isWritable || flags & O_TRUNC != 0 ? .writing : .reading)
-    if isWritable || flags & O_TRUNC != 0 {
+    if isWritable || flags & O_TRUNC != 0 || mustClaimToRead(node.group) {
       asWriter(node.group) { [self] () throws(RegionError) in
         try open(node, writable: isWritable, truncating: flags & O_TRUNC != 0, box)
       } orElse: {
@@ -319,21 +319,41 @@ extension RegionFilesystem {
   public func lseek(
     _ id: NodeID, handle: UInt64, offset: Int64, whence: Int32, reply: consuming SeekReply
   ) {
-    let seekData: Int32 = 3
     guard let file = OpenFile.of(handle) else { return reply.error(EBADF) }
-    guard offset >= 0, UInt64(offset) < file.region.size else { return reply.error(ENXIO) }
     let box = parking.hold(reply, .reading)
-    engine.executor.spawn {
-      do throws(RegionError) {
-        let found = try await file.region.seek(UInt64(offset), data: whence == seekData)
-        guard let found else {
-          box.take()?.error(ENXIO)
-          return
-        }
-        box.take()?.offset(Int64(found))
-      } catch {
-        box.take()?.error(error.code)
+    let search: @Sendable () -> Void = { [self] in
+      engine.executor.spawn { await self.seek(file, offset, whence, box) }
+    }
+    guard let handOver = handOver.withLock({ $0 }),
+      file.group.isOpenForWriting(file.region.file)
+    else { return search() }
+    guard let top = groups.name(of: file.group),
+      let path = file.group.path(of: file.region.file)
+    else {
+      // Without a name nobody can have its pages handed over. Who hears EINVAL takes all for data.
+      box.take()?.error(EINVAL)
+      return
+    }
+    handOver([top] + path, search)
+  }
+
+  private func seek(_ file: OpenFile, _ offset: Int64, _ whence: Int32, _ box: ReplyBox<SeekReply>)
+    async
+  {
+    let seekData: Int32 = 3
+    guard offset >= 0, UInt64(offset) < file.region.size else {
+      box.take()?.error(ENXIO)
+      return
+    }
+    do throws(RegionError) {
+      let found = try await file.region.seek(UInt64(offset), data: whence == seekData)
+      guard let found else {
+        box.take()?.error(ENXIO)
+        return
       }
+      box.take()?.offset(Int64(found))
+    } catch {
+      box.take()?.error(error.code)
     }
   }
 

@@ -15,30 +15,28 @@ public final class KernelCache: Sendable {
   }
 
   let filesystem: RegionFilesystem
-  private let mountpoint: String
-  private let device: UInt64
+  private let mount: OwnMount
   private let interval: Duration
   private let state = Lock(State())
   let invalidator: Invalidator
   private let prefill: Prefill
+  private let handOver: HandOver
 
   /// A cache keeper of a mount; `interval` is how long a dirty page may stay unseen.
   public init(
     filesystem: RegionFilesystem, mountpoint: String, device: MountTable.Device, interval: Duration
   ) {
     self.filesystem = filesystem
-    self.mountpoint = mountpoint
-    // The kernel's encoding of small device numbers (makedev(3)).
-    self.device =
-      UInt64(device.major) << 8 | UInt64(device.minor & 0xff)
-      | UInt64(device.minor & ~0xff) << 12
+    mount = OwnMount(mountpoint: mountpoint, device: device)
     self.interval = interval
-    prefill = Prefill(filesystem: filesystem, mountpoint: mountpoint, device: self.device)
+    prefill = Prefill(filesystem: filesystem, mountpoint: mountpoint, device: mount.device)
+    handOver = HandOver(filesystem: filesystem, mount: mount)
     invalidator = Invalidator(filesystem: filesystem, mountpoint: mountpoint)
   }
 
-  /// Starts the thread that writes back.
+  /// Starts the threads that write back.
   public func start() {
+    handOver.start()
     startThread { [self] in
       if let problem = Self.leaveDescriptors() { log(problem) }
       while !isStopped {
@@ -78,6 +76,7 @@ public final class KernelCache: Sendable {
     state.withLock { $0.isStopped = true }
     invalidator.stop()
     prefill.stop()
+    handOver.stop()
   }
 
   private var isStopped: Bool { state.withLock { $0.isStopped } }
@@ -87,29 +86,17 @@ public final class KernelCache: Sendable {
     for (name, top) in filesystem.groups.tops {
       for path in top.group.writableFiles {
         if isStopped { return }
-        writeBack(([name] + path).map(\.bytes))
+        writeBack([name] + path)
       }
     }
   }
 
-  private func writeBack(_ path: [[UInt8]]) {
-    let bytes = Array(mountpoint.utf8) + path.flatMap { [UInt8(ascii: "/")] + $0 } + [0]
-    let descriptor = unsafe bytes.withUnsafeBufferPointer { bytes -> Int32 in
-      // SAFETY: NUL-terminated, used during the call only.
-      guard let start = bytes.baseAddress else { return -1 }
-      return unsafe UnsafeRawPointer(start).withMemoryRebound(to: CChar.self, capacity: bytes.count)
-      {
-        unsafe open($0, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
+  private func writeBack(_ path: [FileName]) {
+    mount.withFile(path) { descriptor in
+      let writeOnly: UInt32 = 2  // SYNC_FILE_RANGE_WRITE
+      if linux_sync_file_range(descriptor, 0, 0, writeOnly) != 0 {
+        log("sync_file_range: \(errnoText(errno))")
       }
-    }
-    // Renamed or removed meanwhile, or the mount is gone: there is nothing to hand over.
-    guard descriptor >= 0 else { return }
-    defer { close(descriptor) }
-    var status = stat()
-    guard unsafe fstat(descriptor, &status) == 0, UInt64(status.st_dev) == device else { return }
-    let writeOnly: UInt32 = 2  // SYNC_FILE_RANGE_WRITE
-    if linux_sync_file_range(descriptor, 0, 0, writeOnly) != 0 {
-      log("sync_file_range: \(errnoText(errno))")
     }
   }
 }

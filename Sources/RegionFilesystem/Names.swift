@@ -12,7 +12,36 @@ extension RegionFilesystem {
     guard let name = FileName(name), let inode = node.group.child(name, of: node.file) else {
       return reply.error(ENOENT)
     }
-    reply.entry(entry(inode, of: node.group))
+    answer(inode, of: node.group, reply)
+  }
+
+  /// Answers a lookup. Where the kernel will own the size it is told, the group is claimed first, so
+  /// that nobody else can change it.
+  func answer(_ inode: Inode, of group: Group, _ reply: consuming EntryReply) {
+    guard inode.kind == .file, mustClaimToRead(group) else {
+      reply.entry(entry(inode, of: group))
+      return
+    }
+    answer(inode, of: group, parking.hold(reply, .writing))
+  }
+
+  /// The same, of a lookup that waits already.
+  func answer(_ inode: Inode, of group: Group, _ box: ReplyBox<EntryReply>) {
+    guard inode.kind == .file, mustClaimToRead(group) else {
+      box.take()?.entry(entry(inode, of: group))
+      return
+    }
+    asWriter(group) { [self] () throws(RegionError) in
+      guard let now = group.inode(inode.id), !group.isUnlinked(inode.id) else { throw .notFound }
+      box.take()?.entry(entry(now, of: group))
+    } orElse: {
+      box.take()?.error($0)
+    }
+  }
+
+  /// Whether files of the group may be known to the kernel only once this mount has claimed it.
+  func mustClaimToRead(_ group: Group) -> Bool {
+    engine.settings.keepsClaims && group.isFollower
   }
 
   /// FUSE_GETATTR.

@@ -41,6 +41,9 @@ public final class RegionFilesystem: FuseFilesystem {
   let known: KnownNames
   /// The thread for which the kernel reads what it is told to have; its READs are no program's.
   let prefillThread = Atomic<Int32>(-1)
+  /// Has the kernel hand over the dirty pages of the file with this path, and calls when they are here;
+  /// nil where nobody can write.
+  let handOver = Lock<(@Sendable ([FileName], @escaping @Sendable () -> Void) -> Void)?>(nil)
   private let onDestroy: @Sendable () -> Void
   private let ended = Lock(false)
   /// The session is over.

@@ -15,8 +15,7 @@ extension RegionFilesystem {
     if let known = groups.top(name), isFresh(known),
       let inode = known.group.inode(Namespace.top)
     {
-      reply.entry(entry(inode, of: known.group))
-      return
+      return answer(inode, of: known.group, reply)
     }
     // Shells, SQLite and importing interpreters ask for absent names again and again.
     if isAbsent(name) { return reply.error(ENOENT) }
@@ -25,7 +24,7 @@ extension RegionFilesystem {
       do throws(RegionError) {
         let top = try await find(name)
         guard let inode = top.group.inode(Namespace.top) else { throw .notFound }
-        box.take()?.entry(entry(inode, of: top.group))
+        answer(inode, of: top.group, box)
       } catch {
         box.take()?.error(error.code)
       }

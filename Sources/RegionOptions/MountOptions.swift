@@ -118,6 +118,8 @@ public struct MountOptions: Equatable, Sendable {
   public var followInterval = Duration.seconds(1)
   /// Nothing may be changed through this mount.
   public var readOnly = false
+  /// The kernel collects write(2)s and owns sizes and times (FUSE `writeback_cache`).
+  public var writebackCache = false
   /// Other users than the mounting one may use the mount (FUSE `allow_other`).
   public var allowOther = false
   /// Owner shown for every file; nil: as stored.

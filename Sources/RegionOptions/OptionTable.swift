@@ -193,6 +193,18 @@ public enum OptionTable {
       return true
     },
     .init(
+      "writeback_cache", "the kernel collects write(2)s, as it does stores into mappings",
+      details: """
+        Small writes are many times faster: they reach the write log at fsync, at close, or \
+        within half a push_interval. The kernel then owns sizes and times, so every file that is \
+        looked up has its group claimed, also for reading, until the unmount. For mounts that \
+        alone use what they mount. Without effect with ro.
+        """
+    ) { options, _, _ in
+      options.writebackCache = true
+      return true
+    },
+    .init(
       "log", value: "FILE", default: "syslog, stderr with -f", "file of the daemon's log",
       details: """
         Without a syslog it is regionfs.log in the cache directory. SIGHUP opens the file \

@@ -18,6 +18,7 @@ extension Daemon {
     settings.downloadLimit = options.downloadLimitBytes
     settings.isReadOnly = options.readOnly
     settings.takeover = options.takeover
+    settings.keepsClaims = options.writebackCache && !options.readOnly
     settings.geometry = Geometry(chunkSize: options.chunkBytes) ?? .standard
     settings.cacheLimit = cacheLimit(options.cacheSize, cachePath(configuration))
     settings.holder = String("\(hostName):\(configuration.mountpoint)".prefix(200))
@@ -47,6 +48,7 @@ extension Daemon {
     var options = SessionOptions()
     options.allowOther = configuration.options.allowOther
     options.readOnly = configuration.options.readOnly
+    options.writebackCache = engine.settings.keepsClaims
     options.mountOptions = configuration.options.kernelFlags
     let engine = engine
     options.log = { engine.log(.warning, $0) }

@@ -59,6 +59,34 @@ extension EndToEnd {
         })
     }
 
+    /// A bug that was: SEEK_DATA knew nothing of pages that the kernel had not handed over yet, and
+    /// cp(1) made zeros of what had been stored into a hole a moment before.
+    @Test func aCopyHasWhatWasStoredIntoAHoleAMomentAgo() async throws {
+      let store = try await TestStore(.directory)
+      let hold = """
+        import mmap, os, sys
+        f = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+        os.ftruncate(f, 1 << 20)
+        m = mmap.mmap(f, 1 << 20)
+        m[600000:600005] = b"hello"
+        print("stored", flush=True)
+        sys.stdin.readline()
+        """
+      try store.mounted(options: ["push_interval=1h"]) { mounted in
+        let file = mounted.mountpoint + "/f"
+        let writer = try BackgroundProcess([Programs.python, "-c", hold, file])
+        #expect(try writer.nextLine() == "stored")
+        let copy = store.scratch.file("copy")
+        try ChildProcess.check(["cp", "--sparse=always", file, copy])
+        try ChildProcess.check(["cmp", file, copy])
+        let word = try shell("tail -c +600001 \(copy) | head -c 5")
+        #expect(word.output == "hello")
+        writer.closeInput()
+        _ = try writer.waitForExit()
+        try mounted.unmount()
+      }
+    }
+
     @Test(arguments: StoreKind.allCases)
     func numpyMemmap(_ kind: StoreKind) async throws {
       let store = try await TestStore(kind)

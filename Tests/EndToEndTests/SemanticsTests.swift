@@ -96,6 +96,14 @@ import Testing
       "With pull=full, what the store has when it is mounted can be read afterwards without it.",
       "FullPullTests.swift/whenTheMountReturnsTheStoreIsNotNeeded",
       "FullPullTests.swift/anOutageIsWaitedOut"),
+    Promise(
+      "With writeback_cache, what write(2) wrote is accepted when the kernel hands it over: at fsync, at the last close, and in any case within half a push_interval.",
+      "WritebackCacheTests.swift/whatWasSyncedSurvivesSIGKILLAndAllIsCommittedInTime",
+      "WritebackCacheTests.swift/databasesAreWholeEverywhere"),
+    Promise(
+      "With writeback_cache, a mount claims a group when it is asked for a file of it, also for reading only, and keeps the claim until it is unmounted.",
+      "WritebackCacheTests.swift/aFileThatIsOnlyReadIsClaimedUntilTheUnmount",
+      "WritebackCacheTests.swift/aGroupThatWasTakenOverIsNotFollowed"),
     Promise("Hard links are refused with EPERM.", "posix_checks.py/hard_links_are_refused"),
     Promise(
       "A rename from one top-level entry into another answers EXDEV, so that mv copies.",
@@ -106,6 +114,9 @@ import Testing
     Promise(
       "flock and fcntl locks exclude processes on one host.",
       "posix_checks.py/flock_excludes", "posix_checks.py/posix_locks_exclude_other_processes"),
+    Promise(
+      "SEEK_DATA and SEEK_HOLE see what was stored into a mapping a moment ago.",
+      "MappingTests.swift/aCopyHasWhatWasStoredIntoAHoleAMomentAgo"),
     Promise(
       "Reading never changes the access time; utimens sets it.",
       "posix_checks.py/times", "PromiseTests.swift/readingLeavesTheAccessTime"),

@@ -51,6 +51,9 @@ public struct EngineSettings: Sendable {
   public var isReadOnly = false
   /// Claim groups that another writer holds.
   public var takeover = false
+  /// A claim is held until the mount ends, and a group whose claim was taken over is not followed:
+  /// sizes never change but through this mount. For mounts whose kernel owns them.
+  public var keepsClaims = false
   /// Geometry of groups that are made here.
   public var geometry = Geometry.standard
   /// How this daemon is called in other hosts' EBUSY messages: host, mountpoint.

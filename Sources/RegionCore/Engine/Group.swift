@@ -156,6 +156,16 @@ public final class Group: Sendable {
     state.withLock { if case .writer = $0.role { true } else { $0.isAbandoned } }
   }
 
+  /// Whether others write the group, so that what is seen of it may change from outside.
+  public var isFollower: Bool {
+    state.withLock {
+      switch $0.role {
+      case .follower, .claiming: !$0.isAbandoned
+      case .writer, .stopped: false
+      }
+    }
+  }
+
   // MARK: Regions
 
   /// The region of a file, opened for the caller, who must `close` it. `keepCache` says whether what

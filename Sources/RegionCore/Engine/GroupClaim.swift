@@ -313,7 +313,8 @@ extension Group {
           return false
         }
         // Nothing is uncommitted, and nobody may change anything meanwhile.
-        if state.withLock({ $0.mayFollow }) { endLog(old, etag) } else { loseClaim(to: current) }
+        let isClean = state.withLock { $0.hasNothingToLose }
+        if isClean { endLog(old, etag) } else { loseClaim(to: current) }
         return true
       }
     } catch {

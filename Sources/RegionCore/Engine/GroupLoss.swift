@@ -95,7 +95,7 @@ extension Group {
     let isClean = state.withLock { state -> Bool in
       // A follower has no claim to lose: the store's root is older than what was seen of it.
       let isFollower = if case .follower = state.role { true } else { false }
-      if state.mayFollow, !isFollower {
+      if mayBeginToFollow(state), !isFollower {
         state.beginFollowing()
         return true
       }
@@ -117,7 +117,7 @@ extension Group {
   /// group need not stay stopped.
   func endStaleness() {
     let mayFollow = state.withLock { state -> Bool in
-      guard case .stopped(.stale, _) = state.role, state.mayFollow else { return false }
+      guard case .stopped(.stale, _) = state.role, mayBeginToFollow(state) else { return false }
       state.beginFollowing()
       state.lastError = nil
       return true
@@ -125,6 +125,11 @@ extension Group {
     guard mayFollow else { return }
     engine.log(.info, "group \(id): nothing here is uncommitted any more; following its writer")
     engine.executor.spawn { await self.becomeFollower() }
+  }
+
+  /// Nothing would be lost if this daemon stopped writing now, and what readers see may change.
+  func mayBeginToFollow(_ state: borrowing State) -> Bool {
+    !engine.settings.keepsClaims && state.hasNothingToLose
   }
 
   /// Ends the log of a claim that is gone, of which everything is committed, and looks for news.
@@ -147,7 +152,7 @@ extension Group {
 extension Group.State {
   /// Nothing would be lost if this daemon stopped writing now: everything accepted is committed, and
   /// no mapping can hand over more.
-  var mayFollow: Bool {
+  var hasNothingToLose: Bool {
     push.uncommittedBytes == 0 && sealed == nil && pendingSwap == nil && !isAbandoned
       && !regions.values.contains { $0.writableOpens > 0 }
   }

@@ -113,6 +113,11 @@ extension Group {
     }
   }
 
+  /// Whether the file is open for writing.
+  public func isOpenForWriting(_ file: FileID) -> Bool {
+    state.withLock { ($0.regions[file]?.writableOpens ?? 0) > 0 }
+  }
+
   /// Bytes that are not committed yet.
   public var uncommittedBytes: UInt64 { state.withLock { $0.bytesToCommit } }
 }

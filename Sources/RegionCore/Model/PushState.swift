@@ -112,7 +112,7 @@ struct PushState: Sendable {
     wantsCommit = false
     wantsRoom = false
     if isDraining { return .release }
-    guard !hasWriters else {
+    guard !hasWriters, !settings.keepsClaims else {
       idleSince = nil
       return .wait(nil)
     }

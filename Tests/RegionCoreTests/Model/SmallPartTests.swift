@@ -113,6 +113,19 @@ import Testing
     #expect(crowded.next(now: at(0.2), settings: settings, hasWriters: true) == .commit)
   }
 
+  /// With a kernel that owns sizes nobody else may write until the unmount.
+  @Test func aClaimThatIsKeptIsGivenBackOnlyAtTheEnd() {
+    var keeping = settings
+    keeping.keepsClaims = true
+    var push = PushState()
+    for day in 0..<3 {
+      let now = at(Double(day) * 86_400)
+      #expect(push.next(now: now, settings: keeping, hasWriters: false) == .wait(nil))
+    }
+    push.isDraining = true
+    #expect(push.next(now: at(3), settings: keeping, hasWriters: false) == .release)
+  }
+
   /// Each write woke the pusher, which then waited anew: more system calls than the writes themselves.
   @Test func thePusherHearsOfTheFirstChangeAndOfAFullLog() {
     var push = PushState()
