@@ -122,7 +122,7 @@ extension Region {
   }
 
   /// Begins to pull everything, or goes on from what is wished for to everything.
-  private func sweep(reason: String, _ state: inout State, _ work: inout Work) {
+  func sweep(reason: String, _ state: inout State, _ work: inout Work) {
     if !state.background.sweeps {
       // Who waits for a replay does not wait for all of the region.
       work.ended += state.background.waiters
@@ -194,10 +194,13 @@ extension Region {
       var order = state.background.order
       // Not twice in memory, so that it is not copied.
       state.background.order = PullOrder()
-      let wished = order.next(limit: Int(limit)) { takeForPrefetch($0, as: transfer, &state) }
+      var wished = order.next(limit: Int(limit)) { takeForPrefetch($0, as: transfer, &state) }
       state.background.order = order
       if !wished.isEmpty {
-        if state.background.sweeps { watch(wished, &state) }
+        if state.background.sweeps {
+          if isSoonHere { widen(&wished, limit) { takeForPrefetch($0, as: transfer, &state) } }
+          watch(wished, &state)
+        }
         return wished
       }
       guard state.background.sweeps else { return nil }
@@ -215,6 +218,25 @@ extension Region {
       watch(batch, &state)
       return batch.isEmpty ? nil : batch
     }
+  }
+
+  /// Adds what lies around the batch in its part of the region. All of that is here in a moment, whatever
+  /// goes first: a few large requests cost everyone less than many small ones in a better order.
+  private func widen(_ batch: inout [ChunkIndex], _ limit: UInt64, take: (ChunkIndex) -> Bool) {
+    guard let first = batch.first, let last = batch.last else { return }
+    let start = first / limit * limit
+    var before: [ChunkIndex] = []
+    for chunk in (start..<first).reversed() {
+      guard take(chunk) else { break }
+      before.append(chunk)
+    }
+    let end = min(chunkCount, max(start + limit, last + 1))
+    var after: [ChunkIndex] = []
+    for chunk in last + 1..<end {
+      guard take(chunk) else { break }
+      after.append(chunk)
+    }
+    batch = before.reversed() + batch + after
   }
 
   private func nextWanted(from cursor: ChunkIndex) -> ChunkIndex? {

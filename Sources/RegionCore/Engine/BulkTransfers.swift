@@ -124,7 +124,7 @@ public final class BulkTransfers: Sendable {
       ? state.window.transfers == 0
       : state.window.isOpen(isPressed: isPressed, isUrgent: isUrgent)
     guard isOpen else { return nil }
-    let size = min(state.window.transferSize(isPressed: isPressed), mostBytes)
+    let size = min(state.window.transferSize(isPressed: isPressed, isUrgent: isUrgent), mostBytes)
     state.window.began(size, at: now)
     return Permit(bytes: size)
   }

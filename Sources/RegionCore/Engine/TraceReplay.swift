@@ -31,6 +31,9 @@ extension Region {
       let count = wanted.reduce(0) { $0 + $1.count }
       state.background.replayed = (state.background.replayed ?? 0) + count
       state.background.order.wish(wanted, .trace)
+      if mayPullAll(insteadOf: count) {
+        sweep(reason: "a recorded trace has much of it", &state, &work)
+      }
       // Of what is pulled in any case nobody needs to know whether it is read.
       guard !state.background.sweeps else { return (work, true) }
       for range in wanted { markUnread(range, &state) }
@@ -42,6 +45,13 @@ extension Region {
     }
     perform(work)
     if isOver { done() }
+  }
+
+  /// Whether all of the region comes as soon as a trace's chunks would, one by one.
+  private func mayPullAll(insteadOf count: Int) -> Bool {
+    let all = chunkCount
+    return all > Self.backgroundWorkers && UInt64(count) * 4 >= all && isSoonHere
+      && engine.cacheBudget.hasRoom(for: currentSize.load(ordering: .relaxed))
   }
 
   /// The absent chunks of `ranges` that exist, in the same order; neighbours stay together.

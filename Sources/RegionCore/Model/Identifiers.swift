@@ -77,7 +77,7 @@ public struct CommitID: Hashable, Sendable {
 }
 
 /// An immutable object of a group: `seg/<epoch>-<random>` or `map/<epoch>-<random>`.
-public struct ObjectID: Hashable, Sendable {
+public struct ObjectID: Hashable, Comparable, Sendable {
   /// The epoch of the writer that made it: orphans are only ever sought in lower epochs.
   public var epoch: Epoch
   /// What makes the name unique.
@@ -89,4 +89,10 @@ public struct ObjectID: Hashable, Sendable {
   }
   /// The last part of the object's key.
   public var name: String { "\(epoch)-\(random)" }
+
+  /// By epoch, then by the random part: the order of their names.
+  public static func < (one: ObjectID, other: ObjectID) -> Bool {
+    (one.epoch, one.random.high, one.random.low)
+      < (other.epoch, other.random.high, other.random.low)
+  }
 }

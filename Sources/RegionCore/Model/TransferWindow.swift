@@ -10,8 +10,10 @@
 /// | calm    | what the link brings in 0.35 s: a read that comes waits no longer | with the rate |
 /// | pressed | while reads wait: a sixteenth of calm, then by their waits (as RFC 6817) | a wait of more than 1.3 latencies: × 0.8; one below 1.15: × 1.15, and × 2 before the first long one |
 ///
-/// Of a region that is here in a moment 16 MiB may be under way at any time where the store is far: a
-/// small one then takes a round trip, not three.
+/// Of a region that is here in a moment 16 MiB may be under way where the store is far: a small one then
+/// takes a round trip, not three. Where it is near, so much may be under way once something has come, in the
+/// largest transfers, because each costs the store as much as a megabyte does; before that the first
+/// byte would wait behind it. More than 16 MiB from a near store only wait for the processor.
 ///
 /// A round is as many bytes as the window has. The latency is the shortest wait of a read in the last
 /// minute or two; that is why the pressed part begins small. Where connections have a limit of their
@@ -24,6 +26,7 @@ struct TransferWindow: Sendable {
   private static let mostBytes = transferBytes.upperBound * UInt64(transferLimit)
   private static let startBytes: UInt64 = 4 << 20
   private static let urgentBytes: UInt64 = 16 << 20
+  private static let nearBytes: UInt64 = 16 << 20
   private static let leastPressedBytes: UInt64 = 512 << 10
   /// Seconds of latency from which a store is far.
   private static let farSeconds = 0.012
@@ -52,9 +55,11 @@ struct TransferWindow: Sendable {
   private var shortest: (now: Double?, before: Double?) = (nil, nil)
   private var minuteBegan: MonotonicTime?
   /// What the latency is thought to be before a read has shown it, in seconds.
-  private var guess = 0.0
+  private var guess: Double?
   private var roundBegan: MonotonicTime?
   private var roundBytes: UInt64 = 0
+  /// Some transfer has brought something.
+  private var hasBrought = false
 
   /// Bytes a second at best, lately; 0 before the first round.
   var rate: Double { rates.max() ?? 0 }
@@ -65,14 +70,17 @@ struct TransferWindow: Sendable {
     return min(before, shortest.now ?? before)
   }
 
-  private var isFar: Bool { (latency ?? guess) >= Self.farSeconds }
+  /// What the latency is, or is thought to be; nil before the mount's first answer.
+  private var distance: Double? { latency ?? guess }
+  private var isFar: Bool { distance.map { $0 >= Self.farSeconds } ?? false }
+  private var isNear: Bool { distance.map { $0 < Self.farSeconds } ?? false }
 
   /// The mount's first answer took so many seconds: a connection's making and a request.
   mutating func noteFirstAnswer(_ seconds: Double) { guess = seconds / 2 }
 
   /// Bytes that may be under way, while reads wait or not.
   func limit(isPressed: Bool) -> UInt64 {
-    min(start, isPressed ? pressed ?? firstPressed : calm, Self.mostBytes)
+    min(start, isPressed ? pressed ?? firstPressed : calm, isNear ? Self.nearBytes : Self.mostBytes)
   }
 
   private var calm: UInt64 {
@@ -84,8 +92,9 @@ struct TransferWindow: Sendable {
   }
 
   /// Bytes of the next transfer, where chunks lie together: a power of two.
-  func transferSize(isPressed: Bool) -> UInt64 {
-    let wanted = limit(isPressed: isPressed) / 4
+  func transferSize(isPressed: Bool, isUrgent: Bool = false) -> UInt64 {
+    let isLarge = isUrgent && isNear && hasBrought
+    let wanted = isLarge ? Self.transferBytes.upperBound : limit(isPressed: isPressed) / 4
     var size = Self.transferBytes.lowerBound
     while size < Self.transferBytes.upperBound, size * 2 <= wanted { size *= 2 }
     return size
@@ -94,9 +103,10 @@ struct TransferWindow: Sendable {
   /// Whether another transfer may begin; an urgent one is of a region that is here in a moment.
   func isOpen(isPressed: Bool, isUrgent: Bool = false) -> Bool {
     if transfers == 0 { return true }
-    let limit = max(limit(isPressed: isPressed), isUrgent && isFar ? Self.urgentBytes : 0)
+    let mayHaveMore = isUrgent && (isFar || isNear && hasBrought)
+    let limit = max(limit(isPressed: isPressed), mayHaveMore ? Self.urgentBytes : 0)
     return transfers < Self.transferLimit
-      && underWay + transferSize(isPressed: isPressed) <= limit
+      && underWay + transferSize(isPressed: isPressed, isUrgent: isUrgent) <= limit
   }
 
   /// A transfer of about so many bytes begins.
@@ -118,6 +128,7 @@ struct TransferWindow: Sendable {
     underWay -= planned
     transfers -= 1
     roundBytes += bytes
+    hasBrought = hasBrought || bytes > 0
     if roundBytes >= limit(isPressed: isPressed) { endRound(at: now) }
   }
 

@@ -6,8 +6,8 @@ public final class MeteredStore: ObjectStore {
   public struct Counts: Hashable, Sendable {
     /// Requests begun.
     public var requests: UInt64 = 0
-    /// Requests that failed. An object that is not there and a condition that does not hold are
-    /// answers, not failures.
+    /// Requests that failed. An object that is not there, one that is longer than there was room for,
+    /// and a condition that does not hold are answers, not failures.
     public var errors: UInt64 = 0
     /// Requests under way now.
     public var inFlight: UInt64 = 0
@@ -138,7 +138,7 @@ public final class MeteredStore: ObjectStore {
       default: health?.noteAnswer()
       }
       switch error.kind {
-      case .notFound, .preconditionFailed, .conflict, .cancelled: break
+      case .notFound, .tooLarge, .preconditionFailed, .conflict, .cancelled: break
       default:
         meter.errors.add(1, ordering: .relaxed)
         onError?(error)

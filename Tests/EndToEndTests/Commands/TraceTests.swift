@@ -27,8 +27,9 @@ extension EndToEnd {
       init(_ kind: StoreKind) async throws {
         store = try await TestStore(kind)
         original = store.scratch.file("original")
+        // So large that the program reads less than a quarter of it, or all of it would be pulled.
         try ChildProcess.check([
-          "dd", "if=/dev/urandom", "of=\(original)", "bs=1M", "count=24", "status=none",
+          "dd", "if=/dev/urandom", "of=\(original)", "bs=1M", "count=64", "status=none",
         ])
         try store.succeed("cp", original, "\(store.address)/f")
         environment = ["REGIONFS_RUNTIME_DIR": try store.scratch.directory("run")]

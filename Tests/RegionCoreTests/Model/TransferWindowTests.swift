@@ -140,6 +140,21 @@ import Testing
     #expect(begun(isUrgent: true, firstAnswer: 0.015) == 2)
   }
 
+  /// Each request costs a near store as much as a megabyte does; but a first byte waits for no more than
+  /// the window's beginning.
+  @Test func urgentTransfersFromANearStoreAreLargeOnceSomethingCame() {
+    var window = TransferWindow()
+    window.noteFirstAnswer(0.004)
+    #expect(window.transferSize(isPressed: false, isUrgent: true) == 1 << 20)
+    window.began(256 << 10, at: Self.time(0))
+    window.ended(256 << 10, bytes: 256 << 10, isPressed: false, at: Self.time(0.005))
+    while window.isOpen(isPressed: true, isUrgent: true) {
+      window.began(window.transferSize(isPressed: true, isUrgent: true), at: Self.time(0.005))
+    }
+    #expect(window.transfers == 4 && window.underWay == 16 << 20)
+    #expect(window.transferSize(isPressed: false, isUrgent: false) < 4 << 20)
+  }
+
   /// Failures say nothing about the link, and everything that began can end.
   @Test func failuresChangeNothing() {
     var window = TransferWindow()

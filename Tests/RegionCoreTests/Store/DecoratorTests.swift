@@ -153,13 +153,17 @@ private struct ScriptedStore: ObjectStore {
     faults.add(.init(.failBefore(.unavailable), on: [.put], count: 1))
     await #expect(throws: StoreError.self) { try await put(.none) }
     _ = try await store.get(key, range: 0..<2, into: IOBuffer(capacity: 10), priority: .demand)
+    // So is an object that is longer than there is room for.
+    await #expect(throws: StoreError.self) {
+      _ = try await store.get(key, range: nil, into: IOBuffer(capacity: 2), priority: .demand)
+    }
     _ = try await store.list(prefix: "", from: nil, limit: 10)
     try await store.delete(key)
     let snapshot = store.snapshot()
     #expect(snapshot.put.requests == 3 && snapshot.put.errors == 1 && snapshot.put.bytes == 3)
-    #expect(snapshot.get.requests == 1 && snapshot.get.bytes == 2 && snapshot.get.errors == 0)
+    #expect(snapshot.get.requests == 2 && snapshot.get.bytes == 2 && snapshot.get.errors == 0)
     #expect(snapshot.list.requests == 1 && snapshot.delete.requests == 1)
-    #expect(snapshot.requests == 6 && snapshot.errors == 1)
+    #expect(snapshot.requests == 7 && snapshot.errors == 1)
     #expect(errors.withLock { $0 } == [.unavailable])
     #expect(snapshot.put.inFlight == 0 && snapshot.get.inFlight == 0)
   }
