@@ -61,6 +61,15 @@ class RegionfsLazy(Regionfs):
     options = ["pull=lazy"]
 
 
+class RegionfsWriteback(Regionfs):
+    """The kernel collects write(2)s: for mounts that alone use what they mount (docs/SEMANTICS.md), as
+    JuiceFS is mounted here in any case."""
+
+    name = "regionfs-writeback"
+    rows = ("sqlite_write",)
+    options = ["writeback_cache"]
+
+
 class Rclone(FileSystem):
     """https://rclone.org/commands/rclone_mount/: a cache on disk and `full` mode for anything that
     writes into files; 16 streams of 4 MiB for fast object stores; the server's times and the fast
@@ -333,4 +342,4 @@ class Local(FileSystem):
         pass
 
 
-ALL = [Regionfs, RegionfsLazy, Rclone, RcloneSmall, Juicefs, JuicefsSmall, S3fs, S3backer, Local]
+ALL = [Regionfs, RegionfsLazy, RegionfsWriteback, Rclone, RcloneSmall, Juicefs, JuicefsSmall, S3fs, S3backer, Local]

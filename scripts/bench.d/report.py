@@ -50,7 +50,8 @@ METRICS = [
     ("lmdb_read", "p50_us", "LMDB point read, cold, p50", "us", False, 1),
     ("lmdb_read", "seconds", "… all reads", "s", False, 1),
 ]
-OURS, REFERENCES = ("regionfs", "regionfs-lazy"), ("local",)
+#: The first is regionfs as it comes; the others have an option more.
+OURS, REFERENCES = ("regionfs", "regionfs-lazy", "regionfs-writeback"), ("local",)
 
 
 class Result:
@@ -84,9 +85,9 @@ class Result:
         values = [pair for pair in values if pair[0] is not None]
         return (max if more else min)(values, default=None)
 
-    def advantage(self, rtt, row, metric, more):
+    def advantage(self, name, rtt, row, metric, more):
         """How many times better than the best peer; below 1 we lose. None: nothing to compare."""
-        ours, best = self.median("regionfs", rtt, row, metric), self.best_peer(rtt, row, metric, more)
+        ours, best = self.median(name, rtt, row, metric), self.best_peer(rtt, row, metric, more)
         if ours is None or best is None:
             return None
         over, under = (ours, best[0]) if more else (best[0], ours)
@@ -105,20 +106,20 @@ def aligned(rows):
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
 
 
-def verdict(result, rtt, row, metric, more, target):
-    factor = result.advantage(rtt, row, metric, more)
+def verdict(result, name, rtt, row, metric, more, target):
+    factor = result.advantage(name, rtt, row, metric, more)
     if factor is None:
-        if result.failed("regionfs", rtt, row):
+        if result.failed(name, rtt, row):
             return "FAILED"
-        return "alone" if result.median("regionfs", rtt, row, metric) is not None else "–"
+        return "alone" if result.median(name, rtt, row, metric) is not None else "–"
     mark = "" if factor >= target else " (short)" if factor >= 1 else " (behind)"
     return f"{svg.shown(factor)}, {result.best_peer(rtt, row, metric, more)[1]}{mark}"
 
 
-def ratios(result):
+def ratios(result, name="regionfs"):
     rows = [["", "target", *[f"{rtt} ms" for rtt in result.rtts]]]
     for row, metric, words, _, more, target in METRICS:
-        cells = [verdict(result, rtt, row, metric, more, target) for rtt in result.rtts]
+        cells = [verdict(result, name, rtt, row, metric, more, target) for rtt in result.rtts]
         if any(cell != "–" for cell in cells):
             rows.append([words, f"{target}", *cells])
     return aligned(rows)
@@ -159,7 +160,7 @@ def failures(result):
 def about(result):
     data, machine = result.data, result.data["machine"]
     versions = "; ".join(f"{name}: {words}" for name, words in data["versions"].items()
-                         if name in result.peers + ["weed"] and not name.endswith(("-small", "-lazy")))
+                         if name in result.peers + ["weed"] and "-" not in name)
     return (
         f"{data['when'][:16].replace('T', ' ')} UTC, commit {data['commit'][:12]}, kernel {machine['kernel']}, "
         f"{machine['processors']} processors ({machine['model']}), {machine['memory'] / (1 << 30):.0f} GiB; load "
@@ -171,6 +172,7 @@ def text(result_data):
     """For the terminal."""
     result = Result(result_data)
     parts = ["times better than the best peer:", ratios(result)]
+    parts += [f"\n{name}:\n{ratios(result, name)}" for name in OURS[1:] if name in result.peers]
     for rtt in result.rtts:
         parts += ["", f"{rtt} ms:", values(result, rtt)]
     lost = failures(result)
@@ -182,6 +184,9 @@ def text(result_data):
 def page(result, plots):
     parts = [about(result), "How many times better than the best peer, and which one that is; below 1 it is behind.",
              ratios(result)]
+    for name in OURS[1:]:
+        if name in result.peers:
+            parts += [f"The same of *{name}*:", ratios(result, name)]
     parts += [f"![{words}](plots/{name})" for words, name in plots]
     for rtt in result.rtts:
         parts += [f"<details><summary>All values at {rtt} ms</summary>", values(result, rtt), "</details>"]

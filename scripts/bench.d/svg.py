@@ -4,7 +4,7 @@ from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 760, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 58, 34
-COLOURS = ["#1b6ca8", "#8ab6d6", "#c8553d", "#e8a598", "#4f772d", "#a7c48f", "#7a5195", "#bc8f3f", "#9a9a9a"]
+COLOURS = ["#1b6ca8", "#8ab6d6", "#4fa3c7", "#c8553d", "#e8a598", "#4f772d", "#a7c48f", "#7a5195", "#bc8f3f", "#9a9a9a"]
 
 
 def shown(value):
