@@ -6,14 +6,19 @@
 ///
 /// | part    | bytes                                                  | changes                                    |
 /// |---------|--------------------------------------------------------|--------------------------------------------|
-/// | start   | 4 MiB                                                  | twice as many after each round (RFC 5681)  |
+/// | start   | 4 MiB                                                  | twice as many after each round (RFC 5681), but see below |
 /// | calm    | what the link brings in 0.35 s: a read that comes waits no longer | with the rate |
 /// | pressed | while reads wait: a sixteenth of calm, then by their waits (as RFC 6817) | a wait of more than 1.3 latencies: × 0.8; one below 1.15: × 1.15, and × 2 before the first long one |
 ///
 /// Of a region that is here in a moment 16 MiB may be under way where the store is far: a small one then
 /// takes a round trip, not three. Where it is near, so much may be under way once something has come, in the
 /// largest transfers, because each costs the store as much as a megabyte does; before that the first
-/// byte would wait behind it. More than 16 MiB from a near store only wait for the processor.
+/// byte would wait behind it.
+///
+/// More than 16 MiB from a near store mostly wait for the processor, in memory that is touched for the
+/// first time. So there a round now and then tries twice as much, and the start stays there only if that
+/// was much faster, as where each connection has a limit of its own. A round that takes hardly longer than
+/// the latency has shown no limit yet: the start grows to four times.
 ///
 /// A round is as many bytes as the window has. The latency is the shortest wait of a read in the last
 /// minute or two; that is why the pressed part begins small. Where connections have a limit of their
@@ -26,7 +31,11 @@ struct TransferWindow: Sendable {
   private static let mostBytes = transferBytes.upperBound * UInt64(transferLimit)
   private static let startBytes: UInt64 = 4 << 20
   private static let urgentBytes: UInt64 = 16 << 20
+  /// Enough from a near store, as far as is known.
   private static let nearBytes: UInt64 = 16 << 20
+  /// How much faster twice as much must be to be worth it.
+  private static let worthwhile = 1.5
+  private static let firstTry = 4
   private static let leastPressedBytes: UInt64 = 512 << 10
   /// Seconds of latency from which a store is far.
   private static let farSeconds = 0.012
@@ -44,6 +53,13 @@ struct TransferWindow: Sendable {
   private(set) var transfers = 0
 
   private var start = Self.startBytes
+  /// Whether twice as much is tried, beyond what is known to be worth it; how fast that was, in bytes a
+  /// second.
+  private var isTrying = false
+  private var provenRate = 0.0
+  /// Rounds until twice as much is tried, and from one try that failed to the next.
+  private var roundsLeft = Self.firstTry
+  private var roundsBetween = Self.firstTry
   private var pressed: UInt64?
   /// No read waited long yet.
   private var isStarting = true
@@ -80,7 +96,7 @@ struct TransferWindow: Sendable {
 
   /// Bytes that may be under way, while reads wait or not.
   func limit(isPressed: Bool) -> UInt64 {
-    min(start, isPressed ? pressed ?? firstPressed : calm, isNear ? Self.nearBytes : Self.mostBytes)
+    min(start, isPressed ? pressed ?? firstPressed : calm, Self.mostBytes)
   }
 
   private var calm: UInt64 {
@@ -140,9 +156,32 @@ struct TransferWindow: Sendable {
   private mutating func endRound(at now: MonotonicTime) {
     defer { beginRound(at: now) }
     guard let roundBegan, now > roundBegan else { return }
-    rates.append(Double(roundBytes) / now.since(roundBegan).secondsValue)
+    let rate = Double(roundBytes) / now.since(roundBegan).secondsValue
+    rates.append(rate)
     if rates.count > Self.roundsKept { rates.removeFirst() }
-    start = min(start * 2, Self.mostBytes)
+    let most = isNear ? Self.nearBytes : Self.mostBytes
+    if start < most, !isTrying {
+      let hasNoLimit = now.since(roundBegan).secondsValue < 1.5 * (distance ?? 0)
+      start = min(start * (hasNoLimit ? 4 : 2), most)
+    } else {
+      endFullRound(rate)
+    }
+  }
+
+  /// A round with all that is known to be enough, or with twice as much.
+  private mutating func endFullRound(_ rate: Double) {
+    if isTrying {
+      isTrying = false
+      let isWorthIt = rate >= Self.worthwhile * provenRate
+      if !isWorthIt { start /= 2 }
+      roundsBetween = isWorthIt ? Self.firstTry : roundsBetween * 4
+      roundsLeft = roundsBetween
+    } else if start < Self.mostBytes {
+      roundsLeft -= 1
+      guard roundsLeft <= 0 else { return }
+      (isTrying, provenRate) = (true, rate)
+      start = min(start * 2, Self.mostBytes)
+    }
   }
 
   /// A read waited so many seconds for the store, beside what was under way.

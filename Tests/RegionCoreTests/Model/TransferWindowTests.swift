@@ -36,8 +36,11 @@ import Testing
   }
 
   /// Steps of a fifth of a millisecond. Reads of 256 KiB, one after the other, begin at `readsFrom`.
-  private func run(_ link: Link, seconds: Double, readsFrom: Double = .infinity) -> Outcome {
+  private func run(
+    _ link: Link, seconds: Double, readsFrom: Double = .infinity, firstAnswer: Double? = nil
+  ) -> Outcome {
     var outcome = Outcome()
+    if let firstAnswer { outcome.window.noteFirstAnswer(firstAnswer) }
     var running: [Running] = []
     var now = 0.0
     var late = 0.0
@@ -108,6 +111,15 @@ import Testing
       #expect(outcome.mostTransfers >= 12)
       #expect(outcome.rate > 0.6 * 16 * 80e6)
     }
+  }
+
+  /// Near the store more than 16 MiB are under way only where that brings more.
+  @Test func aNearStoreHasNoMoreUnderWayThanBringsMore() {
+    let shared = run(Link(rate: 600e6, latency: 0.004), seconds: 6, firstAnswer: 0.008)
+    #expect(shared.window.limit(isPressed: false) == 16 << 20 && shared.rate > 0.8 * 600e6)
+    let limited = Link(rate: 10e9, connectionRate: 100e6, latency: 0.005)
+    let wide = run(limited, seconds: 6, firstAnswer: 0.01)
+    #expect(wide.mostTransfers >= 12 && wide.rate > 0.6 * 16 * 100e6)
   }
 
   @Test func staysWithinItsLimits() {
