@@ -16,7 +16,7 @@ public struct FirstReads: Sendable {
   private static let mostTables = 8
   private static let tableLimit = 64 << 10
   /// Keys that are listed in search of groups.
-  private static let listed = 200
+  private static let listed = 400
   /// Connections that are opened, by a request each: the reads that follow find them open, and so do
   /// the first transfers.
   private static let connections = 16
@@ -83,13 +83,14 @@ public struct FirstReads: Sendable {
   /// Forgets what nobody asked for.
   public func end() { early.end() }
 
-  /// Looks which groups there are.
+  /// Looks which groups there are. The objects of removed ones stay for a while, and are nobody's to read.
   func groups() async {
+    async let removed = deletedGroups()
     // Who cannot list them has no early reads, and hears of it from the listing of the names.
     guard let page = try? await store.list(prefix: "g/", from: nil, limit: Self.listed) else {
       return
     }
-    let groups = Set(page.keys.compactMap { ObjectKeys.group(of: $0) })
+    let groups = Set(page.keys.compactMap { ObjectKeys.group(of: $0) }).subtracting(await removed)
     guard groups.count <= Self.most else { return }
     for group in groups {
       begin(root: group) { beginTables(of: $0.array) }
@@ -103,5 +104,14 @@ public struct FirstReads: Sendable {
           on: executor)
       }
     }
+  }
+
+  /// Groups without a name; those that cannot be listed count as there.
+  private func deletedGroups() async -> Set<GroupID> {
+    let prefix = ObjectKeys.deletedPrefix
+    guard let page = try? await store.list(prefix: prefix, from: nil, limit: Self.listed) else {
+      return []
+    }
+    return Set(page.keys.compactMap { ObjectKeys.identifier(of: $0, prefix: prefix) })
   }
 }

@@ -210,6 +210,24 @@ import Testing
     #expect(faults.requests.count == 3)
   }
 
+  /// A bug that was: groups that were removed in the last hour, whose objects are still there, counted, and
+  /// a store that was used for a while had no early reads.
+  @Test func removedGroupsDoNotCount() async throws {
+    for number in 0..<9 {
+      let id = try await named("n\(number)", World.pattern(1 << 14))
+      guard number > 0 else { continue }
+      _ = try await world.store.put(
+        ObjectKeys.deleted(id), IOBuffer([1]), condition: .none, priority: .demand)
+    }
+    let faults = FaultStore(world.store)
+    let early = EarlyReads(faults, from: faults, clock: ManualClock())
+    let first = FirstReads(store: faults, early: early, executor: Daemon.executor)
+    await first.groups()
+    let roots = { faults.requests.filter { $0.operation == .get && $0.key.hasSuffix("/root") } }
+    try await eventually("the root of the one that is left is read") { roots().count == 1 }
+    #expect(roots().count == 1)
+  }
+
   /// In a store of many groups nobody can know which is wanted.
   @Test func ofManyGroupsNoneIsReadEarly() async throws {
     for number in 0..<9 { _ = try await named("n\(number)", World.pattern(1 << 14)) }
