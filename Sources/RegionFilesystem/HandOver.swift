@@ -36,14 +36,13 @@ final class HandOver: Sendable {
         filesystem.engine.executor.spawn { [self] in filesystem.engine.log(.warning, problem) }
       }
       while let job = next() {
-        let answer = Once(job.done)
-        mount.withFile(job.path) { descriptor in
+        let isOpened = mount.withFile(job.path) { descriptor in
           // SYNC_FILE_RANGE_WAIT_BEFORE, WRITE and WAIT_AFTER. What cannot be written is an error of
           // the fsync that follows, not of this search.
           _ = linux_sync_file_range(descriptor, 0, 0, 7)
-          answer.call()
+          job.done()
         }
-        answer.call()
+        if !isOpened { job.done() }
       }
     }
     filesystem.handOver.withLock {
@@ -82,16 +81,6 @@ final class HandOver: Sendable {
       }
       if let job { return job }
       if isOver { return nil }
-    }
-  }
-
-  /// Calls a completion at the first of several occasions. For one thread.
-  private final class Once {
-    private var done: (@Sendable () -> Void)?
-    init(_ done: @escaping @Sendable () -> Void) { self.done = done }
-    func call() {
-      done?()
-      done = nil
     }
   }
 }

@@ -18,8 +18,9 @@ struct OwnMount: Sendable {
   }
 
   /// Opens the file for a moment, for an open one would make umount(8) say EBUSY. Not if it was renamed
-  /// or removed meanwhile, or the mount is gone. open(2)
-  func withFile(_ path: [FileName], _ body: (Int32) -> Void) {
+  /// or removed meanwhile, or the mount is gone. Returns whether it was opened, and so `body` called. open(2)
+  @discardableResult
+  func withFile(_ path: [FileName], _ body: (Int32) -> Void) -> Bool {
     let bytes = Array(mountpoint.utf8) + path.flatMap { [UInt8(ascii: "/")] + $0.bytes } + [0]
     let descriptor = unsafe bytes.withUnsafeBufferPointer { bytes -> Int32 in
       // SAFETY: NUL-terminated, used during the call only.
@@ -29,10 +30,13 @@ struct OwnMount: Sendable {
         unsafe open($0, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
       }
     }
-    guard descriptor >= 0 else { return }
+    guard descriptor >= 0 else { return false }
     defer { close(descriptor) }
     var status = stat()
-    guard unsafe fstat(descriptor, &status) == 0, UInt64(status.st_dev) == device else { return }
+    guard unsafe fstat(descriptor, &status) == 0, UInt64(status.st_dev) == device else {
+      return false
+    }
     body(descriptor)
+    return true
   }
 }

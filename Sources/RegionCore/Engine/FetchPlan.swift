@@ -10,7 +10,7 @@ struct FetchPlan: Sendable {
 
   /// Neighbouring pages of a chunk whose bytes lie one after the other: they start at `offset` of the
   /// buffer of fetch `fetch`.
-  struct Piece: Sendable, Equatable {
+  struct Piece: Sendable {
     var pages: Range<PageIndex>
     var fetch: Int
     var offset: Int
