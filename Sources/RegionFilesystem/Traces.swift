@@ -14,6 +14,13 @@ extension RegionFilesystem {
     }
   }
 
+  /// Keeps what the next mount with an empty cache should ask for first; at the end. What the store does
+  /// not take soon is lost.
+  public func saveStartHint() async {
+    let groups = self.groups.all.filter { !self.groups.isAbandoned($0.id) }
+    _ = await engine.patiently { await self.engine.saveStartHint(groups) }
+  }
+
   /// The loaded group that holds a path under the mount, or that is loaded for it.
   public func group(at name: FileName) async throws(RegionError) -> Group {
     try await find(name).group

@@ -220,6 +220,12 @@ final class Daemon: Sendable {
     }
   }
 
+  private func saveHints() async {
+    async let traces: Void = filesystem.saveTraces(atEnd: true)
+    if stack.early != nil { await filesystem.saveStartHint() }
+    await traces
+  }
+
   // MARK: Ending
 
   /// Serves until somebody unmounts, then drains.
@@ -237,7 +243,7 @@ final class Daemon: Sendable {
     }
     engine.log(.info, "unmounted, \(filesystem.uncommittedBytes) bytes to commit")
     let left = wait { await self.filesystem.drain() }
-    wait { await self.filesystem.saveTraces(atEnd: true) }
+    wait { await self.saveHints() }
     heartbeat.stop()
     engine.cacheBudget.stop()
     filesystem.closeCaches()

@@ -184,7 +184,9 @@ extension Daemon {
   private static let earlyTime = Duration.seconds(10)
 
   private func beginReading(_ reads: FirstReads) {
-    reads.start(known: filesystem.knownRecords)
+    let known = filesystem.knownRecords
+    if known.isEmpty { engine.start.begin() }
+    reads.start(known: known)
     engine.executor.spawn {
       await self.engine.clock.sleep(for: Self.earlyTime)
       reads.end()

@@ -107,6 +107,8 @@ public final class EngineContext: Sendable {
   public let bulk: BulkTransfers
   /// How long pulls take.
   let pace = Lock(PullPace())
+  /// What is asked for first.
+  public let start = StartRecording()
   /// What all regions have cached, and who goes when it is too much.
   public let cacheBudget: CacheBudget
   /// Direct writes under way, of all regions.

@@ -2,8 +2,9 @@
 ///
 /// To a first byte leads a chain of objects: name, root, checkpoint or tables, chunk. In a store of few
 /// groups the listings of the mount's beginning say which these may be, and all but the last are then
-/// read side by side; only the tables wait for their root. Where a former mount left its cache, that
-/// says it, and the checkpoint is there. Nothing is loaded or believed for it: a read that nobody asks
+/// read side by side; only the tables wait for their root. Beside the listings comes what the last mounts
+/// asked for first (`StartHint`), so that a chunk can come beside the root that leads to it. Where a former
+/// mount left its cache, that says which groups there are, and the checkpoint is there. Nothing is loaded or believed for it: a read that nobody asks
 /// for is forgotten.
 public struct FirstReads: Sendable {
   /// Names, and groups, of which not one more is there.
@@ -47,7 +48,8 @@ public struct FirstReads: Sendable {
   public func start(known: [GroupRecord] = []) {
     guard known.isEmpty || known.count > Self.most else { return known.forEach(begin) }
     executor.spawn { await self.groups() }
-    for _ in 2..<Self.connections { executor.spawn { await self.connect() } }
+    executor.spawn { await self.hinted() }
+    for _ in 3..<Self.connections { executor.spawn { await self.connect() } }
   }
 
   private func connect() async {
@@ -62,6 +64,11 @@ public struct FirstReads: Sendable {
 
   private func begin(_ name: ObjectKey) {
     early.begin(name, limit: Limits.groupRecordLength, isImmutable: false, on: executor)
+  }
+
+  /// The root of a group, and the tables it refers to.
+  private func begin(_ group: GroupID) {
+    begin(root: group) { beginTables(of: $0.array) }
   }
 
   private func begin(root group: GroupID, then: (@Sendable (IOBuffer) -> Void)? = nil) {
@@ -80,6 +87,17 @@ public struct FirstReads: Sendable {
     }
   }
 
+  /// Asks for what former mounts asked for first.
+  func hinted() async {
+    let hint = await StartHint.read(from: store)
+    for group in Set(hint.entries.map(\.place.group)) { begin(group) }
+    for entry in hint.entries {
+      early.begin(
+        ObjectKeys.segment(entry.place.group, entry.segment), range: entry.range,
+        limit: entry.range.count, isImmutable: true, on: executor)
+    }
+  }
+
   /// Forgets what nobody asked for.
   public func end() { early.end() }
 
@@ -93,7 +111,7 @@ public struct FirstReads: Sendable {
     let groups = Set(page.keys.compactMap { ObjectKeys.group(of: $0) }).subtracting(await removed)
     guard groups.count <= Self.most else { return }
     for group in groups {
-      begin(root: group) { beginTables(of: $0.array) }
+      begin(group)
       let prefix = ObjectKeys.mapPrefix(of: group)
       let objects = page.keys.compactMap { ObjectKeys.object(of: $0, prefix: prefix) }
       let newest = objects.filter { $0.epoch == objects.map(\.epoch).max() }

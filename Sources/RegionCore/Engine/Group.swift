@@ -75,6 +75,8 @@ public final class Group: Sendable {
     /// Somebody will look after them in a moment.
     var isRetryDue = false
     var lastCommitAt: Timestamp?
+    /// This mount has committed something.
+    var hasCommitted = false
     var lastError: String?
     /// Whose claim the last one took over.
     var takenFrom: String?

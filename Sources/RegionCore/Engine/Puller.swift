@@ -101,6 +101,10 @@ final class Puller: Sendable {
       located.append((chunk, try await map.extents(region.file, chunk, priority: priority)))
     }
     let plan = FetchPlan(located)
+    if priority == .demand, let chunk = chunks.first {
+      let place = StartHint.Place(group: objects.group, file: region.file, chunk: chunk)
+      engine.start.note(plan.hints(place))
+    }
     // Once, with all that it takes: who waits for a part while holding another could wait for ever.
     let memory = plan.fetches.reduce(0) { $0 + BufferPool.roundedUp($1.range.count) }
     await engine.transferMemory.enter(memory, priority)

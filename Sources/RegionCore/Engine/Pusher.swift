@@ -271,6 +271,7 @@ extension Group {
       state.sealed = nil
       state.sealedEntries = []
       state.lastCommitAt = root.committedAt
+      state.hasCommitted = true
       for table in tables {
         map.apply(table, keeping: state.orphans)
         state.tail.note(table, geometry: geometry)

@@ -18,6 +18,9 @@ public enum ObjectKeys {
     ObjectKey(composed: "g/\(group)/trace")
   }
 
+  /// `mounts/first`: what mounts with an empty cache asked for first, a hint.
+  public static let startHint = ObjectKey(composed: "mounts/first")
+
   /// `mounts/<id>`: the heartbeat of a live mount.
   public static func mounts(_ id: WriterID) -> ObjectKey { ObjectKey(composed: "mounts/\(id)") }
 

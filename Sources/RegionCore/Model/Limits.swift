@@ -74,6 +74,12 @@ public enum Limits {
   /// Starts in a row that pulled a chunk of a trace for nothing, after which it is dropped: a program
   /// that sometimes takes another way keeps its trace.
   public static let traceUnreadStarts: UInt8 = 4
+  /// Requests that a start hint names: each mount with an empty cache makes all of them.
+  public static let startHintEntries = 4
+  /// One range of a start hint, in bytes: a chunk, unless chunks are larger than anybody needs at once.
+  public static let startHintRange = 1 << 20
+  /// A start hint, in bytes: a header, and 64 an entry.
+  public static let startHintLength = 24 + 64 * startHintEntries
   /// A store's address with its endpoint, in bytes.
   public static let storeNameLength = 8192
   /// An object's version as stores give it, in bytes: they are some tens.

@@ -54,6 +54,9 @@ extension FuzzTarget {
       // A few bytes name many chunks, which are merged one by one.
       allowance: usualAllowance + 4096 * Limits.traceChunks, use: ParsedUse.trace),
     format(
+      "start-hint", { bytes throws(FormatError) in try StartHintCodec.decode(bytes) },
+      { try StartHintCodec.encode($0) }),
+    format(
       "state-file-header", { bytes throws(FormatError) in try StateFileCodec.decode(bytes) },
       { StateFileCodec.encode($0) }),
     format(

@@ -124,6 +124,12 @@ struct FormatUnderTest: Sendable, CustomTestStringConvertible {
         return try AccessTraceCodec.encode(values.accessTrace())
       }, recode: { try AccessTraceCodec.encode(AccessTraceCodec.decode($0)) }),
     FormatUnderTest(
+      name: "start-hint", what: "start hint",
+      sample: { seed in
+        var values = values(seed)
+        return try StartHintCodec.encode(values.startHint())
+      }, recode: { try StartHintCodec.encode(StartHintCodec.decode($0)) }),
+    FormatUnderTest(
       name: "name-list", what: "list of names",
       sample: { seed in
         var values = values(seed)

@@ -228,6 +228,16 @@ struct RandomValues {
     return trace
   }
 
+  mutating func startHint() -> StartHint {
+    StartHint(
+      (0..<count(0...Limits.startHintEntries)).map { _ in
+        let place = StartHint.Place(group: id(), file: file(), chunk: number(0...0xFFFF))
+        let start: UInt64 = number(0...0xFFFFF)
+        return StartHint.Entry(
+          place: place, segment: object(), range: start..<start + number(1...1 << 20))
+      })
+  }
+
   mutating func nameList() -> NameList {
     var entries: [FileName: NameList.Entry] = [:]
     for _ in 0..<count(0...6) {
