@@ -1,6 +1,5 @@
 import CLinux
 import Glibc
-import Locks
 import RegionCore
 
 /// Has the kernel hand over the dirty pages of one file, and says when they are here: who looks for data
@@ -14,15 +13,9 @@ final class HandOver: Sendable {
     var done: @Sendable () -> Void
   }
 
-  private struct State {
-    var jobs: [Job] = []
-    var isStopped = false
-  }
-
   private let filesystem: RegionFilesystem
   private let mount: OwnMount
-  private let state = Lock(State())
-  private let hasJobs = Semaphore()
+  private let jobs = JobQueue<Job>()
 
   init(filesystem: RegionFilesystem, mount: OwnMount) {
     self.filesystem = filesystem
@@ -35,7 +28,7 @@ final class HandOver: Sendable {
       if let problem = KernelCache.leaveDescriptors() {
         filesystem.engine.executor.spawn { [self] in filesystem.engine.log(.warning, problem) }
       }
-      while let job = next() {
+      while let job = jobs.next() {
         let isOpened = mount.withFile(job.path) { descriptor in
           // SYNC_FILE_RANGE_WAIT_BEFORE, WRITE and WAIT_AFTER. What cannot be written is an error of
           // the fsync that follows, not of this search.
@@ -47,40 +40,12 @@ final class HandOver: Sendable {
     }
     filesystem.handOver.withLock {
       $0 = { [weak self] path, done in
-        guard let self else { return done() }
-        self.add(Job(path: path, done: done))
+        let isTaken = self?.jobs.add(Job(path: path, done: done)) ?? false
+        if !isTaken { done() }
       }
     }
   }
 
   /// Ends it soon; who waits is let go.
-  func stop() {
-    let left = state.withLock { state in
-      state.isStopped = true
-      defer { state.jobs = [] }
-      return state.jobs
-    }
-    for job in left { job.done() }
-    hasJobs.signal()
-  }
-
-  private func add(_ job: Job) {
-    let isTaken = state.withLock { state -> Bool in
-      guard !state.isStopped else { return false }
-      state.jobs.append(job)
-      return true
-    }
-    if isTaken { hasJobs.signal() } else { job.done() }
-  }
-
-  private func next() -> Job? {
-    while true {
-      hasJobs.wait()
-      let (job, isOver) = state.withLock { state in
-        (state.jobs.isEmpty ? nil : state.jobs.removeFirst(), state.isStopped)
-      }
-      if let job { return job }
-      if isOver { return nil }
-    }
-  }
+  func stop() { for job in jobs.stop() { job.done() } }
 }

@@ -1,7 +1,6 @@
 import CLinux
 import FuseKit
 import Glibc
-import Locks
 import RegionCore
 
 /// Makes the kernel forget what other writers' commits made old, file by file, on two threads that no
@@ -20,99 +19,51 @@ final class Invalidator: Sendable {
     var done: @Sendable () -> Void
   }
 
-  private struct State {
-    var jobs: [Job] = []
-    var touches: [[FileName]] = []
-    var isStopped = false
-    var isStarted = false
-  }
-
   /// The longest range of one call.
   private static let rangeLimit: UInt64 = 4 << 20
   /// How long READs that are parked in a range are waited for while the store answers.
   private static let patience = Duration.milliseconds(250)
 
   private let filesystem: RegionFilesystem
-  private let mountpoint: String
-  private let state = Lock(State())
-  private let hasJobs = Semaphore()
-  private let hasTouches = Semaphore()
+  private let mount: OwnMount
+  private let jobs = JobQueue<Job>()
+  private let touches = JobQueue<[FileName]>()
 
-  init(filesystem: RegionFilesystem, mountpoint: String) {
+  init(filesystem: RegionFilesystem, mount: OwnMount) {
     self.filesystem = filesystem
-    self.mountpoint = mountpoint
+    self.mount = mount
   }
 
   /// Starts the threads; from now on the engine's wishes are carried out.
   func start(_ session: FuseSession) {
-    state.withLock { $0.isStarted = true }
     startThread { [self] in
-      while let job = nextJob() {
+      while let job = jobs.next() {
         for pages in job.pages { forget(pages, of: job.group, session) }
         job.done()
       }
     }
     startThread { [self] in
       if let problem = KernelCache.leaveDescriptors() { log(.warning, problem) }
-      while let path = nextTouch() { touch(path) }
+      while let path = touches.next() { touch(path) }
     }
     filesystem.engine.forgetPages.withLock {
       $0 = { [weak self] group, pages in
         await withCheckedContinuation { continuation in
-          guard let self else { return continuation.resume() }
-          self.add(Job(group: group, pages: pages) { continuation.resume() })
+          let job = Job(group: group, pages: pages) { continuation.resume() }
+          let isTaken = self?.jobs.add(job) ?? false
+          if !isTaken { job.done() }
         }
       }
     }
   }
 
-  private func add(_ job: Job) {
-    let isTaken = state.withLock { state -> Bool in
-      guard !state.isStopped, state.isStarted else { return false }
-      state.jobs.append(job)
-      return true
-    }
-    if isTaken { hasJobs.signal() } else { job.done() }
-  }
-
   /// Ends it soon; who waits is let go. What is under way ends when its READs are answered.
   func stop() {
-    let left = state.withLock { state in
-      state.isStopped = true
-      defer { state.jobs = [] }
-      return state.jobs
-    }
-    for job in left { job.done() }
-    hasJobs.signal()
-    hasTouches.signal()
+    touches.stop()
+    for job in jobs.stop() { job.done() }
   }
 
-  private var isStopped: Bool { state.withLock { $0.isStopped } }
-
-  private func nextJob() -> Job? {
-    while true {
-      hasJobs.wait()
-      let (job, isOver) = state.withLock { state in
-        (state.jobs.isEmpty ? nil : state.jobs.removeFirst(), state.isStopped)
-      }
-      if isOver {
-        job?.done()
-        return nil
-      }
-      if let job { return job }
-    }
-  }
-
-  private func nextTouch() -> [FileName]? {
-    while true {
-      hasTouches.wait()
-      let (path, isOver) = state.withLock { state in
-        (state.touches.isEmpty ? nil : state.touches.removeFirst(), state.isStopped)
-      }
-      if isOver { return nil }
-      if let path { return path }
-    }
-  }
+  private var isStopped: Bool { jobs.isStopped }
 
   // MARK: Forgetting
 
@@ -123,8 +74,7 @@ final class Invalidator: Sendable {
     if pages.isResized {
       invalidate(session, node, -1, 0)
       if let path = pages.path, let top = filesystem.groups.name(of: group) {
-        state.withLock { $0.touches.append([top] + path) }
-        hasTouches.signal()
+        _ = touches.add([top] + path)
       }
     }
     for range in pages.ranges {
@@ -165,19 +115,13 @@ final class Invalidator: Sendable {
   /// It drops an answer that crossed with a call to forget pages of the same file, and these come right
   /// behind the touch that they are the reason of.
   private func touch(_ path: [FileName]) {
-    let bytes =
-      Array(mountpoint.utf8) + path.flatMap { [UInt8(ascii: "/")] + $0.bytes } + [0]
-    unsafe bytes.withUnsafeBufferPointer { bytes in
-      // SAFETY: NUL-terminated, used during the calls only.
-      guard let start = bytes.baseAddress else { return }
-      unsafe UnsafeRawPointer(start).withMemoryRebound(to: CChar.self, capacity: bytes.count) {
-        while !isStopped {
-          let answered = unsafe linux_size_of_path($0, 1)
-          // A file that is gone needs no size.
-          if answered < 0 { return }
-          if unsafe linux_size_of_path($0, 0) == answered { return }
-          usleep(2000)
-        }
+    _ = unsafe mount.withPath(path) { path in
+      while !isStopped {
+        let answered = unsafe linux_size_of_path(path, 1)
+        // A file that is gone needs no size.
+        if answered < 0 { return }
+        if unsafe linux_size_of_path(path, 0) == answered { return }
+        usleep(2000)
       }
     }
   }

@@ -29,9 +29,9 @@ public final class KernelCache: Sendable {
     self.filesystem = filesystem
     mount = OwnMount(mountpoint: mountpoint, device: device)
     self.interval = interval
-    prefill = Prefill(filesystem: filesystem, mountpoint: mountpoint, device: mount.device)
+    prefill = Prefill(filesystem: filesystem, mount: mount)
     handOver = HandOver(filesystem: filesystem, mount: mount)
-    invalidator = Invalidator(filesystem: filesystem, mountpoint: mountpoint)
+    invalidator = Invalidator(filesystem: filesystem, mount: mount)
   }
 
   /// Starts the threads that write back.

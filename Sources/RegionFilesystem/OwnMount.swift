@@ -18,25 +18,45 @@ struct OwnMount: Sendable {
   }
 
   /// Opens the file for a moment, for an open one would make umount(8) say EBUSY. Not if it was renamed
-  /// or removed meanwhile, or the mount is gone. Returns whether it was opened, and so `body` called. open(2)
+  /// or removed meanwhile, or the mount is gone. Returns whether it was opened, and so `body` called.
   @discardableResult
   func withFile(_ path: [FileName], _ body: (Int32) -> Void) -> Bool {
-    let bytes = Array(mountpoint.utf8) + path.flatMap { [UInt8(ascii: "/")] + $0.bytes } + [0]
-    let descriptor = unsafe bytes.withUnsafeBufferPointer { bytes -> Int32 in
-      // SAFETY: NUL-terminated, used during the call only.
-      guard let start = bytes.baseAddress else { return -1 }
-      return unsafe UnsafeRawPointer(start).withMemoryRebound(to: CChar.self, capacity: bytes.count)
-      {
-        unsafe open($0, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
-      }
-    }
-    guard descriptor >= 0 else { return false }
+    guard let descriptor = openFile(path) else { return false }
     defer { close(descriptor) }
-    var status = stat()
-    guard unsafe fstat(descriptor, &status) == 0, UInt64(status.st_dev) == device else {
-      return false
-    }
     body(descriptor)
     return true
+  }
+
+  /// Opens the file for the caller, who must close it; nil if it is not there any more, or the mount is
+  /// gone. `tree`: a private copy of the mount to find it in, see `clone`. openat(2)
+  func openFile(_ path: [FileName], in tree: Int32? = nil) -> Int32? {
+    let descriptor = unsafe withPath(path, isRelative: tree != nil) { path in
+      unsafe openat(tree ?? AT_FDCWD, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
+    }
+    guard let descriptor, descriptor >= 0 else { return nil }
+    var status = stat()
+    guard unsafe fstat(descriptor, &status) == 0, UInt64(status.st_dev) == device else {
+      close(descriptor)
+      return nil
+    }
+    return descriptor
+  }
+
+  /// The descriptor of a private copy of the mount, which is gone when it is closed; negative, with errno,
+  /// without the permission for it. open_tree(2)
+  func clone() -> Int32 { unsafe mountpoint.withCString { unsafe linux_clone_mount($0) } }
+
+  /// The path of a file for system calls, of the mount or relative to it.
+  func withPath<Value>(
+    _ path: [FileName], isRelative: Bool = false, _ body: (UnsafePointer<CChar>) -> Value
+  ) -> Value? {
+    let base = isRelative ? [] : Array(mountpoint.utf8) + [UInt8(ascii: "/")]
+    let bytes = base + path.map(\.bytes).joined(separator: [UInt8(ascii: "/")]) + [0]
+    return unsafe bytes.withUnsafeBufferPointer { bytes in
+      // SAFETY: NUL-terminated, used during the call only; bytes are bound to chars of the same size.
+      guard let start = bytes.baseAddress else { return nil }
+      return unsafe UnsafeRawPointer(start).withMemoryRebound(
+        to: CChar.self, capacity: bytes.count, body)
+    }
   }
 }

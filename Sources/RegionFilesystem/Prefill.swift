@@ -20,7 +20,6 @@ final class Prefill: Sendable {
   }
 
   private struct State {
-    var jobs: [Job] = []
     var nextNumber: UInt64 = 0
     /// The cache file of each job that is not over. Only the thread with the process's descriptors may
     /// let go of one: in the other one's table its number means another file, or none.
@@ -29,7 +28,6 @@ final class Prefill: Sendable {
     var filled: [(job: Job, since: MonotonicTime)] = []
     /// Bytes asked for of each file.
     var asked: [Name: UInt64] = [:]
-    var isStopped = false
   }
 
   private struct Name: Hashable {
@@ -45,16 +43,14 @@ final class Prefill: Sendable {
   private static let settling = Duration.milliseconds(500)
 
   private let filesystem: RegionFilesystem
-  private let mountpoint: String
-  private let device: UInt64
+  private let mount: OwnMount
+  private let jobs = JobQueue<Job>(limit: queueLimit)
   private let state = Lock(State())
-  private let hasJobs = Semaphore()
   private let memory = MemoryWatch()
 
-  init(filesystem: RegionFilesystem, mountpoint: String, device: UInt64) {
+  init(filesystem: RegionFilesystem, mount: OwnMount) {
     self.filesystem = filesystem
-    self.mountpoint = mountpoint
-    self.device = device
+    self.mount = mount
   }
 
   /// Starts the threads; from now on background pulls tell what they brought.
@@ -62,7 +58,7 @@ final class Prefill: Sendable {
     startThread { [self] in
       if let problem = KernelCache.leaveDescriptors() { log(.warning, problem) }
       filesystem.prefillThread.store(linux_gettid(), ordering: .relaxed)
-      while let jobs = nextJobs() {
+      while let jobs = jobs.all() {
         run(jobs)
         let now = filesystem.engine.clock.now
         state.withLock { $0.filled += jobs.map { ($0, now) } }
@@ -87,43 +83,27 @@ final class Prefill: Sendable {
   /// Ends it soon: after the batch that is under way.
   func stop() {
     filesystem.engine.prefill.withLock { $0 = nil }
-    state.withLock { $0.isStopped = true }
-    hasJobs.signal()
+    jobs.stop()
   }
 
-  private var isStopped: Bool { state.withLock { $0.isStopped } }
+  private var isStopped: Bool { jobs.isStopped }
 
   private func add(_ region: Region, _ bytes: Range<UInt64>) {
     let file = region.cacheFile
-    let isNew = state.withLock { state -> Bool in
-      guard !state.isStopped, state.jobs.count < Self.queueLimit else { return false }
+    let number = state.withLock { state in
       state.nextNumber += 1
       state.files[state.nextNumber] = file
-      state.jobs.append(
-        Job(number: state.nextNumber, group: region.group, file: region.file, bytes: bytes))
-      return true
+      return state.nextNumber
     }
-    if isNew { hasJobs.signal() }
-  }
-
-  /// All that waits; nil at the end.
-  private func nextJobs() -> [Job]? {
-    while true {
-      hasJobs.wait()
-      let (jobs, isOver) = state.withLock { state in
-        defer { state.jobs = [] }
-        return (state.jobs, state.isStopped)
-      }
-      if isOver { return nil }
-      if !jobs.isEmpty { return jobs }
-    }
+    let job = Job(number: number, group: region.group, file: region.file, bytes: bytes)
+    if !jobs.add(job) { state.withLock { $0.files[number] = nil } }
   }
 
   // MARK: Filling
 
   private func run(_ jobs: [Job]) {
     guard memory.isPlenty else { return }
-    let tree = openTree()
+    let tree = mount.clone()
     guard tree >= 0 else {
       let reason = errnoText(errno)
       log(.info, "nothing is prefilled: open_tree: \(reason)")
@@ -170,32 +150,12 @@ final class Prefill: Sendable {
     return true
   }
 
-  private func openTree() -> Int32 {
-    unsafe mountpoint.withCString { unsafe linux_clone_mount($0) }
-  }
-
   /// The job's file; nil where it has no name any more, or the mount is gone.
   private func openFile(_ job: Job, in tree: Int32) -> Int32? {
     guard let group = filesystem.groups.all.first(where: { $0.id == job.group }),
       let top = filesystem.groups.name(of: group), let path = group.path(of: job.file)
     else { return nil }
-    let words = ([top] + path).map(\.bytes)
-    let bytes = Array(words.joined(separator: [UInt8(ascii: "/")])) + [0]
-    let descriptor = unsafe bytes.withUnsafeBufferPointer { bytes -> Int32 in
-      // SAFETY: NUL-terminated, used during the call only.
-      guard let start = bytes.baseAddress else { return -1 }
-      return unsafe UnsafeRawPointer(start).withMemoryRebound(to: CChar.self, capacity: bytes.count)
-      {
-        unsafe openat(tree, $0, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
-      }
-    }
-    guard descriptor >= 0 else { return nil }
-    var status = stat()
-    guard unsafe fstat(descriptor, &status) == 0, UInt64(status.st_dev) == device else {
-      close(descriptor)
-      return nil
-    }
-    return descriptor
+    return mount.openFile([top] + path, in: tree)
   }
 
   // MARK: Not twice

@@ -103,6 +103,30 @@ extension EndToEnd {
       }
     }
 
+    /// What the last mounts read first, or made, comes beside the roots: here they do not come at all.
+    @Test func aColdMountAsksForWhatWasReadFirst() async throws {
+      let store = try await TestStore(.s3)
+      let proxy = try ImpairmentProxy(to: try #require(store.serverAddress))
+      try proxy.addRule(Self.counting("PUT .*/mounts/first"))
+      try proxy.addRule(Self.counting("GET .*/seg/"))
+      try store.mounted("writer", through: proxy) { writer in
+        try Files.write(writer.mountpoint + "/f", Array("bytes".utf8))
+        try writer.unmount()
+      }
+      #expect(try counts(proxy) == [1, 0])
+      try store.mounted("first", options: ["ro"], through: proxy) { reader in
+        #expect(try Files.read(reader.mountpoint + "/f") == Array("bytes".utf8))
+        try reader.unmount()
+      }
+      let before = try counts(proxy)
+      #expect(before[0] == 1, "a mount that is read-only writes nothing")
+      try proxy.addRule("match=GET .*/root,action=status,status=503")
+      try store.mounted("second", options: ["ro"], through: proxy) { reader in
+        try eventually("a request for the bytes") { try counts(proxy)[1] == before[1] + 1 }
+        try reader.unmount()
+      }
+    }
+
     /// The check of a store that this cache has seen checked holds up no mount, but its first claim.
     @Test func aKnownStoreIsCheckedBesideTheMount() async throws {
       let store = try await TestStore(.s3)

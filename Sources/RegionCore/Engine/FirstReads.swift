@@ -3,9 +3,9 @@
 /// To a first byte leads a chain of objects: name, root, checkpoint or tables, chunk. In a store of few
 /// groups the listings of the mount's beginning say which these may be, and all but the last are then
 /// read side by side; only the tables wait for their root. Beside the listings comes what the last mounts
-/// asked for first (`StartHint`), so that a chunk can come beside the root that leads to it. Where a former
-/// mount left its cache, that says which groups there are, and the checkpoint is there. Nothing is loaded or believed for it: a read that nobody asks
-/// for is forgotten.
+/// asked for first (`StartHint`), so that a chunk can come beside the root that leads to it. Where a
+/// former mount left its cache, that says which groups there are, and the checkpoint is there. Nothing is
+/// loaded or believed for it: a read that nobody asks for is forgotten.
 public struct FirstReads: Sendable {
   /// Names, and groups, of which not one more is there.
   private static let most = 8
@@ -48,7 +48,8 @@ public struct FirstReads: Sendable {
   public func start(known: [GroupRecord] = []) {
     guard known.isEmpty || known.count > Self.most else { return known.forEach(begin) }
     executor.spawn { await self.groups() }
-    executor.spawn { await self.hinted() }
+    // What a former mount asked for first it has in its cache.
+    executor.spawn { known.isEmpty ? await self.hinted() : await self.connect() }
     for _ in 3..<Self.connections { executor.spawn { await self.connect() } }
   }
 
