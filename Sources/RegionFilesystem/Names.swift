@@ -22,7 +22,7 @@ extension RegionFilesystem {
       reply.entry(entry(inode, of: group))
       return
     }
-    answer(inode, of: group, parking.hold(reply, .writing))
+    answer(inode, claiming: group, parking.hold(reply, .writing))
   }
 
   /// The same, of a lookup that waits already.
@@ -31,6 +31,10 @@ extension RegionFilesystem {
       box.take()?.entry(entry(inode, of: group))
       return
     }
+    answer(inode, claiming: group, box)
+  }
+
+  private func answer(_ inode: Inode, claiming group: Group, _ box: ReplyBox<EntryReply>) {
     asWriter(group) { [self] () throws(RegionError) in
       guard let now = group.inode(inode.id), !group.isUnlinked(inode.id) else { throw .notFound }
       box.take()?.entry(entry(now, of: group))

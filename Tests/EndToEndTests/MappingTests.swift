@@ -87,6 +87,28 @@ extension EndToEnd {
       }
     }
 
+    /// Nobody can have its pages handed over: programs that hear EINVAL read all of it.
+    @Test func aFileWithoutANameSaysNotWhereItsHolesAre() async throws {
+      let store = try await TestStore(.directory)
+      let program = """
+        import errno, os, sys
+        f = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+        os.ftruncate(f, 1 << 20)
+        os.pwrite(f, b"hello", 600000)
+        assert os.lseek(f, 0, os.SEEK_DATA) <= 600000
+        os.unlink(sys.argv[1])
+        for whence in [os.SEEK_DATA, os.SEEK_HOLE]:
+            try: os.lseek(f, 0, whence)
+            except OSError as error: assert error.errno == errno.EINVAL, error
+            else: sys.exit("an answer that may be wrong")
+        assert os.pread(f, 5, 600000) == b"hello"
+        """
+      try store.mounted { mounted in
+        try ChildProcess.check([Programs.python, "-c", program, mounted.mountpoint + "/f"])
+        try mounted.unmount()
+      }
+    }
+
     @Test(arguments: StoreKind.allCases)
     func numpyMemmap(_ kind: StoreKind) async throws {
       let store = try await TestStore(kind)

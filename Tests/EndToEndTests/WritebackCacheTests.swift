@@ -127,5 +127,62 @@ extension EndToEnd {
         try first.kill()
       }
     }
+
+    /// What the kernel has collected cannot be handed over, so nobody hears of an error, and all of it
+    /// comes when there is room.
+    @Test func aFullLogIsNoErrorButWaits() async throws {
+      let store = try await TestStore(.s3)
+      let proxy = try ImpairmentProxy(to: try #require(store.serverAddress))
+      let options = ["writeback_cache", "push_interval=500ms", "fault_timeout=2s", "log_limit=64m"]
+      let content = store.scratch.file("content")
+      try run("head -c 96M /dev/urandom > \(content)")
+      try store.mounted(options: options, through: proxy) { mounted in
+        try run("touch \(mounted.mountpoint)/f")
+        try mounted.sync()
+        try proxy.addRule("action=reset-request")
+        let writer = try BackgroundProcess([
+          "dd", "if=\(content)", "of=\(mounted.mountpoint)/f", "bs=64k", "conv=notrunc,fsync",
+        ])
+        ChildProcess.pause(.seconds(6))
+        #expect(writer.isRunning, "96 MiB do not fit a log of 64: \(writer.errors)")
+        try proxy.clearRules()
+        #expect(try writer.waitForExit().succeeded, "\(writer.errors)")
+        try mounted.unmount()
+      }
+      try store.mounted("elsewhere") { other in
+        try ChildProcess.check(["cmp", content, "\(other.mountpoint)/f"])
+        try other.unmount()
+      }
+    }
+
+    /// Whose claim was given back, somebody else may have by now: only the names are shown.
+    @Test func offlineOnlyWhatIsClaimedIsShown() async throws {
+      let store = try await TestStore(.s3)
+      let proxy = try ImpairmentProxy(to: try #require(store.serverAddress))
+      let options = ["writeback_cache", "push_interval=1h", "fault_timeout=2s"]
+      try store.mounted(options: options, through: proxy) { mounted in
+        let top = mounted.mountpoint
+        try run("echo mine > \(top)/f")
+        try mounted.sync()
+        // The names are written a moment after they became known.
+        ChildProcess.pause(.seconds(1))
+        try mounted.kill()
+        try proxy.addRule("action=reset-request")
+        try mounted.mount()
+        #expect(try shell("cat \(top)/f").output == "mine\n", "the claim is in the log")
+        try proxy.clearRules()
+        try mounted.unmount()
+        try proxy.addRule("action=reset-request")
+        try mounted.mount()
+        #expect(try shell("ls \(top)").output == "f\n")
+        let refused = try shell("cat \(top)/f")
+        #expect(refused.output.isEmpty && refused.errors.contains("Input/output error"))
+        try proxy.clearRules()
+        try eventually("shown when the store answers") {
+          try shell("cat \(top)/f").output == "mine\n"
+        }
+        try mounted.unmount()
+      }
+    }
   }
 }
