@@ -274,9 +274,9 @@ public struct StatusReport: Codable, Equatable, Sendable {
 
 /// How far a sync or a drain has got.
 public struct SyncProgress: Codable, Equatable, Sendable {
-  /// Bytes still to be committed.
+  /// Bytes still to be committed, or to be pulled.
   public var remainingBytes: UInt64
-  /// Upload speed, lately; nil: unknown.
+  /// Bytes a second to the store, or from it, lately; nil: unknown.
   public var rateBytesPerSecond: Double?
   /// The store answers. While false nothing moves, and a drain may take for ever.
   public var storeReachable: Bool

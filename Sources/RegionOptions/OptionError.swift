@@ -2,8 +2,9 @@
 ///
 /// No case carries the value of an option that is not ours: it might be a secret.
 public enum OptionError: Error, Equatable, Sendable, CustomStringConvertible {
-  /// No such option; `nearest` is the known name that is the fewest edits away.
-  case unknown(name: String, nearest: String)
+  /// No such option; `nearest` is the known name that is the fewest edits away, unless those would be
+  /// much of it.
+  case unknown(name: String, nearest: String?)
   /// The option needs a value.
   case missingValue(name: String, expected: String)
   /// The option is a word that takes no value.
@@ -24,7 +25,9 @@ public enum OptionError: Error, Equatable, Sendable, CustomStringConvertible {
   /// One line for the user.
   public var description: String {
     switch self {
-    case .unknown(let name, let nearest):
+    case .unknown(let name, nil):
+      "unknown option '\(name)'; 'regionfs mount --help' lists all"
+    case .unknown(let name, let nearest?):
       "unknown option '\(name)'; the nearest known option is '\(nearest)'"
     case .missingValue(let name, let expected):
       "option '\(name)' needs a value: \(name)=\(expected)"

@@ -58,7 +58,8 @@ extension MountOptions {
     return "…" + value[at...]
   }
 
-  private static func nearest(to name: String) -> String {
+  /// The known name that somebody may have meant; nil if two fifths of it would be edits.
+  private static func nearest(to name: String) -> String? {
     var best = (name: "", distance: Int.max)
     // Bounded, because a hostile name would cost time that goes with its length; no known name has
     // more bytes than that.
@@ -69,7 +70,7 @@ extension MountOptions {
       let distance = editDistance(name, Array(known.utf8))
       if distance < best.distance { best = (known, distance) }
     }
-    return best.name
+    return best.distance * 5 < max(name.count, best.name.utf8.count) * 2 ? best.name : nil
   }
 
   /// Splits at commas outside quotes and escapes; the first `=` ends the name.

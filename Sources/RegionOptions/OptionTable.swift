@@ -302,6 +302,7 @@ public enum OptionTable {
 
   /// Words of mount(8) that would be wrong to ignore.
   static let unsupportedWords: [String: String] = [
+    "allow_root": "use allow_other; the modes of the files keep others out",
     "remount": "unmount and mount again",
     "bind": "mount the store once and bind its mountpoint",
     "dirsync": "use sync=remote to wait for the commit",

@@ -188,9 +188,8 @@ struct DaemonControl: ControlHandler {
       case .here: return
       case .failed(let why, _): throw ControlError(.failed, "cannot pull \(path): \(why)")
       case .underWay(let remaining):
-        var state = currentProgress
-        state.remainingBytes = remaining
-        if !progress(state) { return }
+        let received = daemon.progress.throughput.received
+        if !progress(daemon.state(remaining: remaining, traffic: received)) { return }
       }
       for _ in 0..<40 where pull.isRunning { usleep(10_000) }
     }

@@ -88,17 +88,25 @@ import Testing
 
   /// A comma followed by a combining mark is one Character and still a comma.
   @Test func combiningMarkDoesNotHideComma() throws {
-    #expect(failure("ro,\u{301}") == .unknown(name: "\u{301}", nearest: "ca"))
+    #expect(failure("ro,\u{301}") == .unknown(name: "\u{301}", nearest: nil))
   }
 
   @Test(arguments: [
     ("push_intervall=3", "push_interval"), ("chunksize=64k", "chunk_size"), ("RO", "ro"),
     ("pathstyle", "path_style"), ("cachedir=/x", "cache_dir"), ("nosiud", "nosuid"),
-    ("endpiont=x", "endpoint"), ("allow_root", "allow_other"),
+    ("endpiont=x", "endpoint"), ("alow_others", "allow_other"),
   ])
   func unknownOptionNamesTheNearest(option: String, nearest: String) {
     let name = String(option.prefix { $0 != "=" })
     #expect(failure(option) == .unknown(name: name, nearest: nearest))
+  }
+
+  /// What is like none of them is not likened to any.
+  @Test(arguments: ["quux", "compression=zstd", "z", "vers=4"])
+  func anOptionLikeNoOtherNamesNone(option: String) throws {
+    let name = String(option.prefix { $0 != "=" })
+    #expect(failure(option) == .unknown(name: name, nearest: nil))
+    #expect("\(try #require(failure(option)))".contains("--help"))
   }
 
   @Test(arguments: [

@@ -229,7 +229,9 @@ public final class Group: Sendable {
           Self.trust(header, root: root, lineage: lineage, writer: engine.writer, tail: tail)
         }
       }
-      let puller = Puller(objects: objects, map: map) { [weak self] in
+      let puller = Puller(
+        objects: objects, map: map, describe: { [weak self] in self?.describe($0) ?? "file \($0)" }
+      ) { [weak self] in
         await self?.refresh(maxAge: .zero)
       }
       let region = try Region(

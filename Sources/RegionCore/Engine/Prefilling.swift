@@ -42,4 +42,11 @@ extension Group {
   public func path(of file: FileID) -> [FileName]? {
     state.withLock { $0.namespace.path(of: file) }
   }
+
+  /// A file as users know it: its path under the mount, as far as it has one.
+  func describe(_ file: FileID) -> String {
+    let (top, path) = state.withLock { ($0.name, $0.namespace.path(of: file)) }
+    guard let path else { return "a removed file (\(file) of group \(id))" }
+    return ([top.map { "\($0)" } ?? "group \(id)"] + path.map { "\($0)" }).joined(separator: "/")
+  }
 }

@@ -4,15 +4,19 @@ final class Puller: Sendable {
   private let objects: GroupObjects
   private let map: RemoteMap
   private let engine: EngineContext
+  /// What users call a file.
+  private let describe: @Sendable (FileID) -> String
   /// Called once when an object is missing that the map names: the root may have moved on.
   private let onMissingObject: @Sendable () async -> Void
 
   init(
-    objects: GroupObjects, map: RemoteMap, onMissingObject: @escaping @Sendable () async -> Void
+    objects: GroupObjects, map: RemoteMap, describe: @escaping @Sendable (FileID) -> String,
+    onMissingObject: @escaping @Sendable () async -> Void
   ) {
     self.objects = objects
     self.map = map
     engine = objects.engine
+    self.describe = describe
     self.onMissingObject = onMissingObject
   }
 
@@ -83,7 +87,7 @@ final class Puller: Sendable {
           error = second
         }
       }
-      let message = "cannot read \(region.name): \(error)"
+      let message = "cannot read \(describe(region.file)): \(error)"
       engine.log(.error, message)
       for chunk in chunks {
         region.endPull(

@@ -15,6 +15,8 @@ extension Group {
         if state.pendingSwap != nil { return .commit }
         let step = state.push.next(
           now: engine.clock.now, settings: engine.settings, hasWriters: hasWriters)
+        // One that did not get through is not left to the next commit.
+        if case .wait = step, isCheckpointDue(state) { return .checkpoint }
         guard step == .release else { return step }
         if state.root.tail.count >= engine.settings.checkpointSegmentsAtRelease {
           return .checkpoint

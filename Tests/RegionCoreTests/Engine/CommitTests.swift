@@ -72,6 +72,21 @@ import Testing
     #expect(try await world.elsewhere(group.id) == ["moved": expected, "later": [], "first": []])
   }
 
+  /// A bug that was: a checkpoint that failed was tried again with the next commit only, and there may be
+  /// none.
+  @Test func aCheckpointThatFailedIsTriedAgain() async throws {
+    let (daemon, group) = try await writer { $0.checkpointSegments = 1 }
+    let before = group.state.withLock { $0.root.checkpoint?.object }
+    daemon.faults.add(.init(.failBefore(.accessDenied), on: [.put], keyContains: "/map/", count: 3))
+    try group.make("g")
+    try await group.committed()
+    try await eventually("a new checkpoint") {
+      group.state.withLock { $0.root.checkpoint?.object != before && $0.root.tail.isEmpty }
+    }
+    #expect(daemon.faults.faults == 3)
+    #expect(try await world.elsewhere(group.id).keys.sorted() == ["f", "g"])
+  }
+
   @Test func theTailNeverOutgrowsARoot() async throws {
     let (daemon, group) = try await writer { $0.checkpointSegments = 4 }
     // As if no checkpoint had succeeded for hundreds of commits.
