@@ -4,12 +4,11 @@ extension Group {
   /// Bytes of their tables after which one is due.
   private static let tailTableBytes = 8 << 20
 
-  var needsCheckpoint: Bool { state.withLock { isCheckpointDue($0) } }
-
-  /// Whether the tail is long. With the lock held.
-  func isCheckpointDue(_ state: borrowing State) -> Bool {
-    state.root.tail.count >= engine.settings.checkpointSegments
-      || state.root.tail.reduce(0) { $0 + Int($1.tableLength) } >= Self.tailTableBytes
+  var needsCheckpoint: Bool {
+    state.withLock { state in
+      state.root.tail.count >= engine.settings.checkpointSegments
+        || state.root.tail.reduce(0) { $0 + Int($1.tableLength) } >= Self.tailTableBytes
+    }
   }
 
   /// Whether the tail may not hold another commit's segments. Never with a sealed push at hand: that

@@ -16,7 +16,7 @@ extension Group {
         let step = state.push.next(
           now: engine.clock.now, settings: engine.settings, hasWriters: hasWriters)
         // One that did not get through is not left to the next commit.
-        if case .wait = step, isCheckpointDue(state) { return .checkpoint }
+        if case .wait = step, state.push.owesCheckpoint { return .checkpoint }
         guard step == .release else { return step }
         if state.root.tail.count >= engine.settings.checkpointSegmentsAtRelease {
           return .checkpoint
@@ -88,7 +88,11 @@ extension Group {
       // A root has room for one more commit, or there is none before a checkpoint.
       if needsCheckpointFirst { try await checkpoint() }
       try await commitOnce()
-      if isLast || needsCheckpoint { try await checkpoint() }
+      if isLast || needsCheckpoint {
+        state.withLock { $0.push.owesCheckpoint = true }
+        try await checkpoint()
+        state.withLock { $0.push.owesCheckpoint = false }
+      }
       return .done
     } catch {
       switch error {

@@ -63,11 +63,15 @@ extension Group {
   /// Whether this mount has committed something.
   var hasCommitted: Bool { state.withLock { $0.hasCommitted } }
 
-  /// The hint with this group's places as they are now; of a group of one file that has none, the file's
-  /// begin.
+  /// The hint with this group's places as they are now; where nothing is any more, or nothing was, the
+  /// begin of its one file.
   func renewed(_ hint: StartHint) async -> StartHint {
-    var places = hint.places(of: id)
-    if places.isEmpty, let begin { places = [begin] }
+    var entries = await located(hint.places(of: id))
+    if entries.isEmpty { entries = await located([begin].compactMap { $0 }) }
+    return hint.with(entries, of: id)
+  }
+
+  private func located(_ places: [StartHint.Place]) async -> [StartHint.Entry] {
     var entries: [StartHint.Entry] = []
     for place in places {
       // What cannot be found is left out.
@@ -75,7 +79,7 @@ extension Group {
       else { continue }
       entries += FetchPlan([(place.chunk, extents)]).hints(place)
     }
-    return hint.merged(with: entries)
+    return entries
   }
 
   private var begin: StartHint.Place? {

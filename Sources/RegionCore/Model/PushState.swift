@@ -19,6 +19,8 @@ struct PushState: Sendable {
   var wantsRoom = false
   /// The last push did not get through, in spite of its retries: the store is away.
   var isFailing = false
+  /// A checkpoint was begun and has not got through.
+  var owesCheckpoint = false
   /// The mount ends: everything is to be committed and the claim released.
   var isDraining = false
   /// When the group became clean and without writers; nil while it is not.

@@ -51,6 +51,11 @@ public struct StartHint: Hashable, Sendable {
     return StartHint(start + entries.filter { !groups.contains($0.place.group) })
   }
 
+  /// The hint with these entries of a group, and no others of it.
+  func with(_ own: [Entry], of group: GroupID) -> StartHint {
+    StartHint(own + entries.filter { $0.place.group != group })
+  }
+
   /// The chunks of a group, each once.
   func places(of group: GroupID) -> [Place] {
     var places: [Place] = []

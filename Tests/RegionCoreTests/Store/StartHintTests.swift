@@ -114,6 +114,24 @@ import Testing
     #expect(try await requests(id, reading: 9, expecting: new) == 0)
   }
 
+  /// What was cut off is not asked for any more, but the begin.
+  @Test func aPlaceThatIsGoneIsForgotten() async throws {
+    let id = try await made()
+    _ = try await requests(id, reading: 9)
+    let writer = try world.host(1)
+    let group = try await load(writer, id)
+    try await group.claim()
+    let region = try group.open(Namespace.top, writable: true).region
+    try await group.perform(region) { group.resize(region, to: UInt64(Self.chunk)) }
+    group.close(Namespace.top, writable: true)
+    try await group.committed()
+    await writer.engine.saveStartHint([group])
+    try await world.leave(group)
+    let hint = await StartHint.read(from: world.store)
+    #expect(hint.entries.map(\.place.chunk) == [0])
+    #expect(try await requests(id, reading: 0) == 0)
+  }
+
   /// A hint of another writer, or of none.
   @Test func aHintThatIsWrongCostsOneRequest() async throws {
     let id = try await made(chunks: 1)
