@@ -29,6 +29,11 @@ final class GroupTable: Sendable {
   /// All loaded groups.
   var all: [Group] { state.withLock { $0.groups } }
 
+  /// Those of them that have not lost their names.
+  var named: [Group] {
+    state.withLock { state in state.groups.filter { !state.abandoned.contains($0.id) } }
+  }
+
   /// The group with this number.
   func group(_ ordinal: Int) -> Group? {
     state.withLock { $0.groups.indices.contains(ordinal) ? $0.groups[ordinal] : nil }

@@ -138,7 +138,7 @@ extension RegionFilesystem {
       guard let top = self.groups.top(name) else { throw .notFound }
       groups = [top.group]
     } else {
-      groups = self.groups.all.filter { !self.groups.isAbandoned($0.id) }
+      groups = self.groups.named
     }
     let pending = Lock((left: groups.count, error: RegionError?.none))
     guard !groups.isEmpty else { return completion(nil) }

@@ -7,7 +7,7 @@ import RegionCore
 /// descriptors of their own (`KernelCache.leaveDescriptors`), which hold no lock.
 struct OwnMount: Sendable {
   private let mountpoint: String
-  let device: UInt64
+  private let device: UInt64
 
   init(mountpoint: String, device: MountTable.Device) {
     self.mountpoint = mountpoint

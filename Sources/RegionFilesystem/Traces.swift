@@ -8,7 +8,7 @@ extension RegionFilesystem {
   /// Keeps the traces of groups whose start is over or pauses; at the end those of all. What the store
   /// does not take soon is lost, for nobody should wait for it.
   public func saveTraces(atEnd: Bool) async {
-    let groups = self.groups.all.filter { !self.groups.isAbandoned($0.id) }
+    let groups = self.groups.named
     _ = await engine.patiently {
       _ = await mapConcurrently(groups, width: Self.traceWidth) { await $0.saveTrace(atEnd: atEnd) }
     }
@@ -17,8 +17,7 @@ extension RegionFilesystem {
   /// Keeps what the next mount with an empty cache should ask for first; at the end. What the store does
   /// not take soon is lost.
   public func saveStartHint() async {
-    let groups = self.groups.all.filter { !self.groups.isAbandoned($0.id) }
-    _ = await engine.patiently { await self.engine.saveStartHint(groups) }
+    _ = await engine.patiently { await self.engine.saveStartHint(self.groups.named) }
   }
 
   /// The loaded group that holds a path under the mount, or that is loaded for it.

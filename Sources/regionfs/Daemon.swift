@@ -220,12 +220,6 @@ final class Daemon: Sendable {
     }
   }
 
-  private func saveHints() async {
-    async let traces: Void = filesystem.saveTraces(atEnd: true)
-    if stack.early != nil { await filesystem.saveStartHint() }
-    await traces
-  }
-
   // MARK: Ending
 
   /// Serves until somebody unmounts, then drains.
@@ -255,6 +249,13 @@ final class Daemon: Sendable {
     mounted.metrics?.stop()
     engine.log(.info, left.isEmpty ? "everything is committed" : "ended with changes left")
     return left.isEmpty ? .success : ExitCode(ExitStatus.partial)
+  }
+
+  /// Leaves in the store what the next mounts may know of this one's reads.
+  private func saveHints() async {
+    async let traces: Void = filesystem.saveTraces(atEnd: true)
+    if stack.early != nil { await filesystem.saveStartHint() }
+    await traces
   }
 
   /// The first signal unmounts, the second gives up waiting for the store: changes stay in the cache.

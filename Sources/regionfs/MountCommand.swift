@@ -20,8 +20,8 @@ struct MountCommand: ParsableCommand {
       \(OptionTable.help)
 
       The words of mount(8) and fstab(5) are accepted too: nosuid, nodev, noexec, noatime, _netdev, \
-      nofail, noauto, user, x-… and so on. An unknown option is an error that names the nearest known \
-      one.
+      nofail, noauto, user, x-… and so on. An unknown option is an error that names the nearest \
+      known one, if any is near.
 
       Keys are taken from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, \
       AWS_SESSION_TOKEN), the shared AWS files, or the instance; never from options.

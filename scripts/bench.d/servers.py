@@ -83,7 +83,7 @@ class Weed:
     def forget_traces(self, prefix):
         """Removes what earlier starts read first."""
         for key in self.objects(prefix):
-            if key.endswith("/trace") or key.endswith("/mounts/first"):
+            if key.endswith(("/trace", "/mounts/first")):
                 self.client.delete_object(Bucket="bench", Key=key)
 
     def url(self, key):

@@ -107,7 +107,7 @@ final class Puller: Sendable {
     let plan = FetchPlan(located)
     if priority == .demand, let chunk = chunks.first {
       let place = StartHint.Place(group: objects.group, file: region.file, chunk: chunk)
-      engine.start.note(plan.hints(place))
+      engine.start.note(plan, place)
     }
     // Once, with all that it takes: who waits for a part while holding another could wait for ever.
     let memory = plan.fetches.reduce(0) { $0 + BufferPool.roundedUp($1.range.count) }

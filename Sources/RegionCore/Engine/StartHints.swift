@@ -12,10 +12,10 @@ public final class StartRecording: Sendable {
   public func begin() { entries.withLock { $0 = $0 ?? [] } }
 
   /// A chunk that somebody waits for is asked for.
-  func note(_ hints: [StartHint.Entry]) {
+  func note(_ plan: FetchPlan, _ place: StartHint.Place) {
     entries.withLock { entries in
       guard let count = entries?.count, count < Self.most else { return }
-      entries?.append(contentsOf: hints.prefix(Self.most - count))
+      entries?.append(contentsOf: plan.hints(place).prefix(Self.most - count))
     }
   }
 
@@ -68,7 +68,7 @@ extension Group {
   func renewed(_ hint: StartHint) async -> StartHint {
     var entries = await located(hint.places(of: id))
     if entries.isEmpty { entries = await located([begin].compactMap { $0 }) }
-    return hint.with(entries, of: id)
+    return hint.with(entries, of: [id])
   }
 
   private func located(_ places: [StartHint.Place]) async -> [StartHint.Entry] {

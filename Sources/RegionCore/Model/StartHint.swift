@@ -47,13 +47,12 @@ public struct StartHint: Hashable, Sendable {
 
   /// The hint after one more start: what that asked for, then what others did of other groups.
   func merged(with start: [Entry]) -> StartHint {
-    let groups = Set(start.map(\.place.group))
-    return StartHint(start + entries.filter { !groups.contains($0.place.group) })
+    with(start, of: Set(start.map(\.place.group)))
   }
 
-  /// The hint with these entries of a group, and no others of it.
-  func with(_ own: [Entry], of group: GroupID) -> StartHint {
-    StartHint(own + entries.filter { $0.place.group != group })
+  /// The hint with these entries of some groups, and no others of them.
+  func with(_ own: [Entry], of groups: Set<GroupID>) -> StartHint {
+    StartHint(own + entries.filter { !groups.contains($0.place.group) })
   }
 
   /// The chunks of a group, each once.

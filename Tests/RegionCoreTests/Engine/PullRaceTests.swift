@@ -35,6 +35,19 @@ import Testing
     daemon.faults.release()
   }
 
+  /// A bug that was: the message named the file in the cache.
+  @Test func aReadThatFailsNamesTheFileAsUsersKnowIt() async throws {
+    let id = try await world.group(World.pattern(Self.chunk))
+    let daemon = try world.host(1)
+    let group = try await daemon.load(id)
+    group.noteName(try #require(FileName("top")))
+    daemon.faults.add(.init(.failBefore(.accessDenied), on: [.get], keyContains: "/seg/"))
+    let region = try group.region("f")
+    await #expect(throws: RegionError.io) { try await region.demanded(0..<10) }
+    #expect(daemon.lines.withLock { $0.contains { $0.contains("cannot read top/f: ") } })
+    group.closeRegions()
+  }
+
   @Test func writesBesideAPullAreNotOverwritten() async throws {
     let old = World.pattern(8 * Self.chunk)
     let id = try await world.group(old)

@@ -55,6 +55,16 @@ import Testing
     return group.id
   }
 
+  /// Another writer's life.
+  private func change(_ id: GroupID, _ body: (Group) async throws -> Void) async throws {
+    let writer = try world.host(1)
+    let group = try await load(writer, id)
+    try await group.claim()
+    try await body(group)
+    await writer.engine.saveStartHint([group])
+    try await world.leave(group)
+  }
+
   /// Begins with an empty cache and reads some bytes of a chunk. Returns how many requests to the group's
   /// segments this took after the group was known.
   private func requests(
@@ -104,13 +114,8 @@ import Testing
   @Test func aChangeMovesThePlaces() async throws {
     let id = try await made()
     _ = try await requests(id, reading: 9)
-    let writer = try world.host(1)
-    let group = try await load(writer, id)
-    try await group.claim()
     let new = World.pattern(Self.chunk, 0x5A)
-    try await write(new, group, at: 9 * Self.chunk)
-    await writer.engine.saveStartHint([group])
-    try await world.leave(group)
+    try await change(id) { try await write(new, $0, at: 9 * Self.chunk) }
     #expect(try await requests(id, reading: 9, expecting: new) == 0)
   }
 
@@ -118,15 +123,12 @@ import Testing
   @Test func aPlaceThatIsGoneIsForgotten() async throws {
     let id = try await made()
     _ = try await requests(id, reading: 9)
-    let writer = try world.host(1)
-    let group = try await load(writer, id)
-    try await group.claim()
-    let region = try group.open(Namespace.top, writable: true).region
-    try await group.perform(region) { group.resize(region, to: UInt64(Self.chunk)) }
-    group.close(Namespace.top, writable: true)
-    try await group.committed()
-    await writer.engine.saveStartHint([group])
-    try await world.leave(group)
+    try await change(id) { group in
+      let region = try group.open(Namespace.top, writable: true).region
+      try await group.perform(region) { group.resize(region, to: UInt64(Self.chunk)) }
+      group.close(Namespace.top, writable: true)
+      try await group.committed()
+    }
     let hint = await StartHint.read(from: world.store)
     #expect(hint.entries.map(\.place.chunk) == [0])
     #expect(try await requests(id, reading: 0) == 0)
