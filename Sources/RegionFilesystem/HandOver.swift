@@ -24,10 +24,7 @@ final class HandOver: Sendable {
 
   /// Starts the thread; from now on `RegionFilesystem.handOver` is carried out.
   func start() {
-    startThread { [self] in
-      if let problem = KernelCache.leaveDescriptors() {
-        filesystem.engine.executor.spawn { [self] in filesystem.engine.log(.warning, problem) }
-      }
+    OwnMount.startThread(of: filesystem) { [self] in
       while let job = jobs.next() {
         let isOpened = mount.withFile(job.path) { descriptor in
           // SYNC_FILE_RANGE_WAIT_BEFORE, WRITE and WAIT_AFTER. What cannot be written is an error of

@@ -10,7 +10,7 @@ import RegionCore
 /// ranges, after the region has switched to the new bytes, and not while READs of the range are parked
 /// that only a store that is away could answer. A file that was resized is then touched, so that the
 /// kernel learns its size: until then a mapping is refused what lies behind the old end. That waits for
-/// an answer of this daemon and so happens on a thread with descriptors of its own (`KernelCache`).
+/// an answer of this daemon and so happens on a thread with descriptors of its own (`OwnMount`).
 final class Invalidator: Sendable {
   /// Old pages of one adoption, and who waits until they are forgotten.
   private struct Job {
@@ -42,8 +42,7 @@ final class Invalidator: Sendable {
         job.done()
       }
     }
-    startThread { [self] in
-      if let problem = KernelCache.leaveDescriptors() { log(.warning, problem) }
+    OwnMount.startThread(of: filesystem) { [self] in
       while let path = touches.next() { touch(path) }
     }
     filesystem.engine.forgetPages.withLock {

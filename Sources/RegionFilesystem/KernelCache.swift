@@ -37,8 +37,7 @@ public final class KernelCache: Sendable {
   /// Starts the threads that write back.
   public func start() {
     handOver.start()
-    startThread { [self] in
-      if let problem = Self.leaveDescriptors() { log(problem) }
+    OwnMount.startThread(of: filesystem) { [self] in
       while !isStopped {
         usleep(UInt32(clamping: interval.wholeNanoseconds / 1000))
         if !isStopped { writeBack() }
@@ -48,24 +47,6 @@ public final class KernelCache: Sendable {
 
   /// Starts to bring what is pulled in the background into the kernel's cache.
   public func startPrefill() { prefill.start() }
-
-  /// Gives this thread a table of descriptors of its own.
-  ///
-  /// Were it to share the process's, a killed daemon would never end: the thread waits, unkillably,
-  /// for an answer that nobody gives any more, and as long as it lives the table lives, and with it
-  /// the open `/dev/fuse`, whose closing would fail the request. The same goes for the flush of its
-  /// own descriptors at exit. So nothing here may use descriptors of the other threads; logging is
-  /// left to them.
-  static func leaveDescriptors() -> String? {
-    if linux_leave_descriptors(0) == 0 {
-      // Not the standard ones either: stderr may be a pipe whose end the starter waits for.
-      // SAFETY: the path is a literal. What this thread opens must not pass for stdout or stderr.
-      for _ in 0..<3 { _ = unsafe open("/dev/null", O_RDWR) }
-      return nil
-    }
-    let reason = errnoText(errno)
-    return "close_range: \(reason); killing this daemon may leave processes hanging"
-  }
 
   private func log(_ text: String) {
     filesystem.engine.executor.spawn { [self] in filesystem.engine.log(.warning, text) }

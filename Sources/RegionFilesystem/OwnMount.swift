@@ -4,7 +4,7 @@ import Glibc
 import RegionCore
 
 /// The daemon's own mount, as its threads see it from outside. Only for threads with a table of
-/// descriptors of their own (`KernelCache.leaveDescriptors`), which hold no lock.
+/// descriptors of their own (`startThread`), which hold no lock.
 struct OwnMount: Sendable {
   private let mountpoint: String
   private let device: UInt64
@@ -58,5 +58,34 @@ struct OwnMount: Sendable {
       return unsafe UnsafeRawPointer(start).withMemoryRebound(
         to: CChar.self, capacity: bytes.count, body)
     }
+  }
+}
+
+extension OwnMount {
+  /// Starts a thread that may touch the own mount: it has a table of descriptors of its own.
+  ///
+  /// Were it to share the process's, a killed daemon would never end: the thread waits, unkillably,
+  /// for an answer that nobody gives any more, and as long as it lives the table lives, and with it
+  /// the open `/dev/fuse`, whose closing would fail the request. The same goes for the flush of its
+  /// own descriptors at exit. So nothing in `body` may use descriptors of the other threads; logging is
+  /// left to them.
+  static func startThread(of filesystem: RegionFilesystem, _ body: @escaping @Sendable () -> Void) {
+    RegionCore.startThread {
+      if let problem = leaveDescriptors() {
+        filesystem.engine.executor.spawn { filesystem.engine.log(.warning, problem) }
+      }
+      body()
+    }
+  }
+
+  private static func leaveDescriptors() -> String? {
+    if linux_leave_descriptors(0) == 0 {
+      // Not the standard ones either: stderr may be a pipe whose end the starter waits for.
+      // SAFETY: the path is a literal. What this thread opens must not pass for stdout or stderr.
+      for _ in 0..<3 { _ = unsafe open("/dev/null", O_RDWR) }
+      return nil
+    }
+    let reason = errnoText(errno)
+    return "close_range: \(reason); killing this daemon may leave processes hanging"
   }
 }

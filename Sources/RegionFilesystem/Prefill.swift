@@ -55,8 +55,7 @@ final class Prefill: Sendable {
 
   /// Starts the threads; from now on background pulls tell what they brought.
   func start() {
-    startThread { [self] in
-      if let problem = KernelCache.leaveDescriptors() { log(.warning, problem) }
+    OwnMount.startThread(of: filesystem) { [self] in
       filesystem.prefillThread.store(linux_gettid(), ordering: .relaxed)
       while let jobs = jobs.all() {
         run(jobs)

@@ -177,7 +177,11 @@ extension Daemon {
   // MARK: The first reads
 
   private var firstReads: FirstReads? {
-    stack.early.map { FirstReads(store: stack.probe, early: $0, executor: engine.executor) }
+    stack.early.map {
+      FirstReads(
+        store: stack.probe, early: $0, executor: engine.executor,
+        replays: engine.settings.pull != .lazy)
+    }
   }
 
   /// How long what was read early is kept for who asks.

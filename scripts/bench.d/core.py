@@ -10,12 +10,12 @@ import os
 import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
-from servers import BINARIES, KEYS, Mount, Passthrough, Proxy, Weed, run
+import memory
+from servers import BINARIES, COMMIT, KEYS, Mount, Passthrough, Proxy, Weed, run
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -345,12 +345,11 @@ def table(lines):
 
 
 def save(bench, arguments, verb):
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     result = {
         "when": datetime.datetime.now(datetime.timezone.utc).isoformat(),
-        "commit": commit.stdout.strip(), "kernel": platform.release(),
+        "commit": COMMIT, "kernel": platform.release(),
         "processors": os.cpu_count(), "quick": arguments.quick, "rounds": arguments.rounds,
-        "lines": bench.lines, "samples": bench.samples,
+        "memory_stays": memory.stays(), "lines": bench.lines, "samples": bench.samples,
     }
     path = f"{arguments.results}/{verb}-{time.strftime('%Y%m%d-%H%M%S')}.json"
     with open(path, "w") as file:
@@ -358,11 +357,11 @@ def save(bench, arguments, verb):
     return path
 
 
-def run_measures(bench, arguments, measures, name, prepare=lambda: None):
+def run_measures(bench, arguments, measures, name):
     """Makes the measurements that were asked for, prints and keeps them. The exit code."""
     failed = []
     try:
-        prepare()
+        memory.prepare(bench.mapped_program)
         for only in arguments.only:
             print(f"{only}: {measures[only].__doc__}", file=sys.stderr, flush=True)
             try:
@@ -397,11 +396,7 @@ def main():
         arguments.rounds = 1
     work = tempfile.mkdtemp(prefix="regionfs-bench-")
     bench = Bench(arguments, work)
-    # The first touch of a virtual machine's memory is slow; nobody should pay for it below.
-    def warm():
-        bench.mapped("warm", os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 6 // 10)
-
-    return run_measures(bench, arguments, MEASURES, "core", warm)
+    return run_measures(bench, arguments, MEASURES, "core")
 
 
 if __name__ == "__main__":

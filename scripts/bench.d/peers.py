@@ -10,17 +10,17 @@ import platform
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 
 import filesystems
+import memory
 import mounts
 import report
 from processes import reap_overdue, step
 from rows import PHASES, Session, run_phase
-from servers import Proxy, Weed
+from servers import COMMIT, Proxy, Weed
 
 MIB = 1 << 20
 PIECE = 4 * MIB
@@ -181,15 +181,14 @@ def machine():
     with open("/proc/cpuinfo") as file:
         models = {l.split(":")[1].strip() for l in file if l.startswith("model name")}
     with open("/proc/meminfo") as file:
-        memory = int(file.readline().split()[1]) * 1024
+        total = int(file.readline().split()[1]) * 1024
     return {"kernel": platform.release(), "processors": os.cpu_count(), "model": ", ".join(sorted(models)),
-            "memory": memory, "load_before": os.getloadavg()}
+            "memory": total, "memory_stays": memory.stays(), "load_before": os.getloadavg()}
 
 
 def save(world, arguments, about, began, loads):
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     result = {
-        "when": began.isoformat(), "commit": commit.stdout.strip(), "machine": about,
+        "when": began.isoformat(), "commit": COMMIT, "machine": about,
         "highest_load": max(loads), "command": shlex.join(["scripts/bench", "peers", *sys.argv[arguments.skip:]]),
         "size": world.size, "rounds": arguments.rounds, "rtts": arguments.rtt, "seconds_a_step": world.timeout,
         "versions": {kind.name: kind.version() for kind in filesystems.ALL} | {"weed": weed_version()},
@@ -243,6 +242,7 @@ def main():
         with contextlib.ExitStack() as stack:
             world = World(arguments, work, stack)
             world.stack = stack
+            memory.prepare(world.program)
             world.make_sources()
             ready = set_up(world, filesystems.ALL, wanted, arguments.rtt)
             try:

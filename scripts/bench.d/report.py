@@ -161,9 +161,11 @@ def about(result):
     data, machine = result.data, result.data["machine"]
     versions = "; ".join(f"{name}: {words}" for name, words in data["versions"].items()
                          if name in result.peers + ["weed"] and "-" not in name)
+    # Not known of older runs.
+    reported = {True: " that stays", False: " that goes back to the host"}.get(machine.get("memory_stays"), "")
     return (
         f"{data['when'][:16].replace('T', ' ')} UTC, commit {data['commit'][:12]}, kernel {machine['kernel']}, "
-        f"{machine['processors']} processors ({machine['model']}), {machine['memory'] / (1 << 30):.0f} GiB; load "
+        f"{machine['processors']} processors ({machine['model']}), {machine['memory'] / (1 << 30):.0f} GiB{reported}; load "
         f"before {machine['load_before'][0]:.1f}, highest {data['highest_load']:.1f}; files of "
         f"{data['size'] // MIB} MiB, {data['rounds']} rounds.\n\n`{data['command']}`\n\n{versions}.")
 

@@ -13,6 +13,8 @@ from botocore.config import Config
 BINARIES = os.environ["REGIONFS_BIN"]
 KEYS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench-secret",
         "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
+# Asked for at the beginning: HEAD may move during a long run.
+COMMIT = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def run(*command, timeout=600, **named):

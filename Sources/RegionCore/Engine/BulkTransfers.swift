@@ -90,6 +90,9 @@ public final class BulkTransfers: Sendable {
     state.withLock { $0.window.readWaited(duration.secondsValue, at: clock.now) }
   }
 
+  /// Whether the store is known to be far.
+  var isFar: Bool { state.withLock { $0.window.isFar } }
+
   /// Changes the state, and lets those begin that may then.
   private func letBegin(after change: (inout State) -> Void) {
     let ready = state.withLock { state in

@@ -57,17 +57,17 @@ struct ChunkFill {
       let isKept = engine.hotChunks.hasRoom(for: buffer.buffer.capacity, at: engine.clock.now)
       try unsafe region.writePulled(
         buffer.buffer.bytes.bytes(run.offset..<end), at: offset, direct: isKept)
-      for (index, chunk) in run.chunks.enumerated() {
-        let bytes = HotChunks.Bytes(
-          buffer: buffer, offset: run.offset + index * size, count: size)
-        region.endFill(chunk, lane, filled: true, kept: isKept ? bytes : nil)
+      let kept = { (chunk: ChunkIndex) in
+        let index = Int(chunk - run.chunks.lowerBound)
+        return HotChunks.Bytes(buffer: buffer, offset: run.offset + index * size, count: size)
       }
+      region.endFill(run.chunks, lane, filled: true, kept: isKept ? kept : nil)
     } catch {
       engine.log(.error, "cannot keep pulled bytes: \(error)")
       for chunk in run.chunks {
         emptyAgain(chunk, [0..<Int(geometry.pagesPerChunk)])
-        region.endFill(chunk, lane, filled: false)
       }
+      region.endFill(run.chunks, lane, filled: false)
     }
   }
 
@@ -87,11 +87,11 @@ struct ChunkFill {
             at: pages.lowerBound << Geometry.pageShift)
         }
       }
-      region.endFill(chunk, lane, filled: true)
+      region.endFill(chunk..<chunk + 1, lane, filled: true)
     } catch {
       engine.log(.error, "cannot keep pulled bytes: \(error)")
       emptyAgain(chunk, gaps)
-      region.endFill(chunk, lane, filled: false)
+      region.endFill(chunk..<chunk + 1, lane, filled: false)
     }
   }
 

@@ -3,9 +3,10 @@
 /// To a first byte leads a chain of objects: name, root, checkpoint or tables, chunk. In a store of few
 /// groups the listings of the mount's beginning say which these may be, and all but the last are then
 /// read side by side; only the tables wait for their root. Beside the listings comes what the last mounts
-/// asked for first (`StartHint`), so that a chunk can come beside the root that leads to it. Where a
-/// former mount left its cache, that says which groups there are, and the checkpoint is there. Nothing is
-/// loaded or believed for it: a read that nobody asks for is forgotten.
+/// asked for first (`StartHint`), so that a chunk can come beside the root that leads to it, and the traces of
+/// these groups, so that a replay begins when a file is opened. Where a former mount left its cache, that
+/// says which groups there are, and the checkpoint is there. Nothing is loaded or believed for it: a read
+/// that nobody asks for is forgotten.
 public struct FirstReads: Sendable {
   /// Names, and groups, of which not one more is there.
   private static let most = 8
@@ -27,12 +28,17 @@ public struct FirstReads: Sendable {
   private let store: any ObjectStore
   private let early: EarlyReads
   private let executor: any TaskExecutor
+  private let replays: Bool
 
-  /// Lists in `store`, which gives up soon, and reads through `early`.
-  public init(store: any ObjectStore, early: EarlyReads, executor: any TaskExecutor) {
+  /// Lists in `store`, which gives up soon, and reads through `early`. `replays`: recorded traces will be
+  /// asked for.
+  public init(
+    store: any ObjectStore, early: EarlyReads, executor: any TaskExecutor, replays: Bool = true
+  ) {
     self.store = store
     self.early = early
     self.executor = executor
+    self.replays = replays
   }
 
   /// The listing that the mount waits for: the names at the top.
@@ -88,10 +94,18 @@ public struct FirstReads: Sendable {
     }
   }
 
+  private func beginTrace(of group: GroupID) {
+    early.begin(
+      ObjectKeys.trace(of: group), limit: Limits.traceLength, isImmutable: false, on: executor)
+  }
+
   /// Asks for what former mounts asked for first.
   func hinted() async {
     let hint = await StartHint.read(from: store)
-    for group in Set(hint.entries.map(\.place.group)) { begin(group) }
+    for group in Set(hint.entries.map(\.place.group)) {
+      begin(group)
+      if replays { beginTrace(of: group) }
+    }
     for entry in hint.entries {
       early.begin(
         ObjectKeys.segment(entry.place.group, entry.segment), range: entry.range,

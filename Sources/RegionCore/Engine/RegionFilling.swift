@@ -13,25 +13,36 @@ extension Region {
     }
   }
 
-  /// The pages that `beginFill` named were written (or not). `kept`: all bytes of the chunk, if they
-  /// are to stay in memory for a while.
+  /// The pages that `beginFill` named were written (or not), of neighbouring chunks. `kept`: all bytes of
+  /// a chunk, if they are to stay in memory for a while.
   func endFill(
-    _ chunk: ChunkIndex, _ lane: PullLane, filled: Bool, kept: HotChunks.Bytes? = nil
+    _ run: Range<ChunkIndex>, _ lane: PullLane, filled: Bool,
+    kept: ((ChunkIndex) -> HotChunks.Bytes)? = nil
   ) {
     let actions = state.withLock { state -> [PullMachine.Action] in
-      state.filling.remove(chunk)
-      if filled, state.machine.isWanted(chunk, lane) {
-        if let kept { engine.hotChunks.add(kept, as: chunk, of: chunks, at: engine.clock.now) }
-        notePresent(chunk)
-        state.partial[chunk] = nil
-      } else if filled {
-        // Another writer's commit was adopted while the old bytes were written.
-        empty(chunk, but: state.partial[chunk])
+      var actions: [PullMachine.Action] = []
+      var present = RangeSet<ChunkIndex>()
+      for chunk in run {
+        state.filling.remove(chunk)
+        if filled, state.machine.isWanted(chunk, lane) {
+          if let kept {
+            engine.hotChunks.add(kept(chunk), as: chunk, of: chunks, at: engine.clock.now)
+          }
+          makePresent(chunk)
+          present.insert(contentsOf: chunk..<chunk + 1)
+          state.partial[chunk] = nil
+        } else if filled {
+          // Another writer's commit was adopted while the old bytes were written.
+          empty(chunk, but: state.partial[chunk])
+        }
+        actions += state.machine.finished(chunk, lane, filled ? .filled : .failed)
       }
-      return state.machine.finished(chunk, lane, filled ? .filled : .failed)
+      // Once for all of them, and before anybody can drop one of them again.
+      for chunks in present.ranges { record(present: chunks) }
+      return actions
     }
     answer(actions, error: .io)
-    if filled { noteWritten(Int(geometry.chunkSize)) }
+    if filled { noteWritten(run.count << Int(geometry.chunkShift)) }
   }
 
   /// Makes an absent chunk zero in the data file, as absent pages must be, but for those in `kept`.

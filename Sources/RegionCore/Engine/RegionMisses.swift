@@ -157,16 +157,21 @@ extension Region {
     state.partial[chunk] = nil
     state.zeroed.remove(contentsOf: chunk..<chunk + 1)
     state.machine.discard(chunk)
-    notePresent(chunk)
+    makePresent(chunk)
+    record(present: chunk..<chunk + 1)
   }
 
   /// All bytes of the chunk are in the data file: readers may enter. The lock is held.
-  func notePresent(_ chunk: ChunkIndex) {
+  func makePresent(_ chunk: ChunkIndex) {
     chunks.setPresent(chunk)
     engine.cacheBudget.noteArrival(chunk, of: self)
     chunksPresent.add(1, ordering: .relaxed)
+  }
+
+  /// Chunks that are present are so after a restart, too. The lock is held since they became it.
+  func record(present chunks: Range<ChunkIndex>) {
     do throws(LocalError) {
-      try stateFile.set(chunk..<chunk + 1, present: true)
+      try stateFile.set(chunks, present: true)
     } catch {
       // A hint: lost, the chunk is pulled again after a restart.
       engine.log(.warning, "\(error)")
@@ -216,8 +221,8 @@ extension Region {
     guard !state.isClosed else { return false }
     let isNext = state.readAhead.isNext(chunk)
     let isStream = state.readAhead.isSeenNext(chunk)
-    let latency = engine.pace.withLock { $0.demandSeconds }
-    let (advice, isKnown) = state.readAhead.touched(chunk, end: chunkCount, latency: latency)
+    let (advice, isKnown) = state.readAhead.touched(
+      chunk, end: chunkCount, isFar: engine.bulk.isFar)
     let foretold = state.strides.touched(chunk, end: chunkCount)
     let transfer = PullMachine.Bulk(isReadAhead: true, began: engine.clock.now)
     if let advice {

@@ -28,24 +28,10 @@ extension Group {
     guard !trace.entries.isEmpty else { return }
     engine.log(.debug, "group \(id): replaying a trace of \(trace.chunkCount) chunks")
     _ = await mapConcurrently(trace.byFile, width: Self.replayWidth) { file, ranges in
-      guard let region = self.openForReplay(file) else { return }
+      // A file that is gone, or cannot be opened, has nothing to replay.
+      guard let region = try? self.hold(file) else { return }
       await region.replay(ranges)
       self.close(file, writable: false)
-    }
-  }
-
-  /// The region of a file that the trace names, opened for the caller, who must `close` it. What the
-  /// kernel knows of it is not touched.
-  private func openForReplay(_ file: FileID) -> Region? {
-    state.withLock { state -> Region? in
-      guard let inode = state.namespace[file], inode.kind == .file else { return nil }
-      do throws(RegionError) {
-        let region = try region(of: inode, &state)
-        state.regions[file]?.opens += 1
-        return region
-      } catch {
-        return nil
-      }
     }
   }
 

@@ -46,16 +46,12 @@ struct ReadAhead: Sendable {
   private let disorder: UInt64
   private var streams: [Stream] = []
 
-  /// Seconds of a pull on demand from which on a store is far.
-  private static let farSeconds = 0.01
-
   /// Windows grow from 4 MiB (at least two chunks): each step costs the reader a wait, and two
-  /// neighbours touched by chance are rare. They end at 16 MiB, which is more than a near store
-  /// brings while the reader is at the window before, and stays in the processor's caches; from a far one
-  /// 64 MiB are under way in a round trip.
+  /// neighbours touched by chance are rare. They end at 32 MiB, which is more than a near store
+  /// brings while the reader is at the window before; from a far one 64 MiB are under way in a round trip.
   init(geometry: Geometry) {
     firstWindow = max(2, (4 << 20) >> geometry.chunkShift)
-    nearWindow = max(4, (16 << 20) >> geometry.chunkShift)
+    nearWindow = max(4, (32 << 20) >> geometry.chunkShift)
     farWindow = max(4, (64 << 20) >> geometry.chunkShift)
     transfer = UInt64(Self.transferLength(geometry))
     disorder = max(1, Self.disorderBytes >> geometry.chunkShift)
@@ -73,12 +69,11 @@ struct ReadAhead: Sendable {
   }
 
   /// A read reached `chunk`, which was absent, being pulled or marked. `end` is the region's number
-  /// of chunks, `latency` the seconds that a pull on demand takes (nil: not known yet). `isKnown` says
-  /// whether the read continues a stream.
+  /// of chunks, `isFar` whether the store is. `isKnown` says whether the read continues a stream.
   mutating func touched(
-    _ chunk: ChunkIndex, end: ChunkIndex, latency: Double?
+    _ chunk: ChunkIndex, end: ChunkIndex, isFar: Bool
   ) -> (advice: Advice?, isKnown: Bool) {
-    let most = (latency ?? 0) < Self.farSeconds ? nearWindow : farWindow
+    let most = isFar ? farWindow : nearWindow
     guard let at = streams.firstIndex(where: { isPart(chunk, $0) }) else {
       var stream = Stream(last: chunk, newest: chunk + 1, frontier: chunk + 1, window: 0)
       var advice: Advice?

@@ -88,7 +88,8 @@ struct TransferWindow: Sendable {
 
   /// What the latency is, or is thought to be; nil before the mount's first answer.
   private var distance: Double? { latency ?? guess }
-  private var isFar: Bool { distance.map { $0 >= Self.farSeconds } ?? false }
+  /// Whether the store is known to be far: while one transfer waits for it others could run.
+  var isFar: Bool { distance.map { $0 >= Self.farSeconds } ?? false }
   private var isNear: Bool { distance.map { $0 < Self.farSeconds } ?? false }
 
   /// The mount's first answer took so many seconds: a connection's making and a request.

@@ -30,7 +30,7 @@ import Testing
     region.endReplacing()
     #expect(region.beginFill(0, .demand) == [0..<16])
     #expect(!region.canReplace(0..<1).isReady)
-    region.endFill(0, .demand, filled: false)
+    region.endFill(0..<1, .demand, filled: false)
     daemon.faults.removeRules()
     daemon.faults.release()
   }
@@ -90,7 +90,7 @@ import Testing
     // The old bytes are written, and only then the pull hears of it.
     try region.data.write(World.pattern(Self.chunk), at: 0)
     await reader.refresh(maxAge: .zero)
-    region.endFill(0, .demand, filled: true)
+    region.endFill(0..<1, .demand, filled: true)
     #expect(try await reader.contents("f") == (try await writer.contents("f")))
     daemon.faults.release()
   }
@@ -201,7 +201,7 @@ import Testing
     try await eventually("the read has failed") { isFailed.isRaised }
     for _ in 0..<100 { await Task.yield() }
     #expect(!isClosed.isRaised)
-    region.endFill(0, .demand, filled: true)
+    region.endFill(0..<1, .demand, filled: true)
     try await eventually("the region is closed") { isClosed.isRaised }
     #expect(region.beginFill(0, .demand) == nil)
     daemon.faults.removeRules()
@@ -360,7 +360,7 @@ import Testing
     #expect(region.beginFill(0, .bulk) == [0..<16])
     #expect(region.beginFill(0, .demand) == nil)
     try region.data.write(World.pattern(Self.chunk), at: 0)
-    region.endFill(0, .bulk, filled: true)
+    region.endFill(0..<1, .bulk, filled: true)
     #expect(region.chunks.isPresent(0))
     #expect(region.beginFill(0, .demand) == nil)
     daemon.faults.removeRules()

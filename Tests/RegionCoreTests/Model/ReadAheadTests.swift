@@ -5,12 +5,12 @@ import Testing
 /// What is pulled ahead of a reader, as a value: chunks of 256 KiB, so 4 in a MiB.
 struct ReadAheadTests {
   /// The widest step of a reader who touches each chunk of 1,000 from `start` on.
-  private func widestStep(from start: ChunkIndex, latency: Double?) -> Int {
+  private func widestStep(from start: ChunkIndex, isFar: Bool) -> Int {
     var ahead = ReadAhead(geometry: .standard)
     var asked = Set<ChunkIndex>()
     var widest = 0
     for chunk in start..<1000 {
-      let (advice, isKnown) = ahead.touched(chunk, end: 1000, latency: latency)
+      let (advice, isKnown) = ahead.touched(chunk, end: 1000, isFar: isFar)
       #expect(isKnown || chunk == start)
       guard let advice else { continue }
       #expect(advice.chunks.upperBound <= 1000 && advice.chunks.lowerBound > chunk)
@@ -25,17 +25,15 @@ struct ReadAheadTests {
   }
 
   @Test func itNeverLeavesTheRegionAndGrowsToItsLimit() {
-    // 16 and 64 MiB, and what is missing to a whole transfer.
-    for latency in [nil, 0.001] {
-      #expect((64..<96).contains(widestStep(from: 0, latency: latency)))
-      #expect((64..<96).contains(widestStep(from: 100, latency: latency)))
-    }
-    #expect((256..<288).contains(widestStep(from: 0, latency: 0.025)))
+    // 32 and 64 MiB, and what is missing to a whole transfer.
+    #expect((128..<160).contains(widestStep(from: 0, isFar: false)))
+    #expect((128..<160).contains(widestStep(from: 100, isFar: false)))
+    #expect((256..<288).contains(widestStep(from: 0, isFar: true)))
   }
 
   @Test func whoBeginsAtTheBeginningGoesOn() {
     var ahead = ReadAhead(geometry: .standard)
-    let (advice, isKnown) = ahead.touched(0, end: 1000, latency: nil)
+    let (advice, isKnown) = ahead.touched(0, end: 1000, isFar: false)
     #expect(advice == ReadAhead.Advice(chunks: 1..<5, mark: 1))
     #expect(!isKnown)
     #expect(ahead.isNext(1))
@@ -44,8 +42,8 @@ struct ReadAheadTests {
   @Test func scatteredReadsStartNothing() {
     for chunk in [500, 20, 900, 333] as [ChunkIndex] {
       var ahead = ReadAhead(geometry: .standard)
-      #expect(ahead.touched(chunk, end: 1000, latency: nil) == (nil, false))
-      #expect(ahead.touched(chunk / 2, end: 1000, latency: nil) == (nil, false))
+      #expect(ahead.touched(chunk, end: 1000, isFar: false) == (nil, false))
+      #expect(ahead.touched(chunk / 2, end: 1000, isFar: false) == (nil, false))
     }
   }
 
@@ -56,7 +54,7 @@ struct ReadAheadTests {
     var unknown = 0
     for pair in stride(from: 0, to: 400, by: 2) as StrideTo<ChunkIndex> {
       for chunk in [pair + 1, pair] {
-        let isKnown = ahead.touched(chunk, end: 1000, latency: nil).isKnown
+        let isKnown = ahead.touched(chunk, end: 1000, isFar: false).isKnown
         if !isKnown { unknown += 1 }
         if pair > 2 { #expect(ahead.isNext(chunk)) }
       }
@@ -67,7 +65,7 @@ struct ReadAheadTests {
   @Test func whoReadsBackwardsIsNoStream() {
     var ahead = ReadAhead(geometry: .standard)
     for chunk in (500..<600).reversed() as [ChunkIndex] {
-      #expect(ahead.touched(chunk, end: 1000, latency: nil) == (nil, false))
+      #expect(ahead.touched(chunk, end: 1000, isFar: false) == (nil, false))
     }
   }
 }

@@ -110,6 +110,34 @@ import Testing
     #expect(try await requests(id, reading: 4) == 0)
   }
 
+  /// A replay begins when a file is opened, not a round trip later.
+  @Test(arguments: [true, false]) func theTraceComesBesideTheRootWhereItIsReplayed(
+    replays: Bool
+  ) async throws {
+    let id = try await made()
+    let maker = try world.host(0)
+    let made = try await load(maker, id)
+    try await made.objects.putTrace(AccessTrace(group: id, geometry: made.geometry))
+    try await world.leave(made)
+    let faults = FaultStore(world.store)
+    let early = EarlyReads(faults, from: faults, clock: ManualClock())
+    let first = FirstReads(
+      store: faults, early: early, executor: Daemon.executor, replays: replays)
+    await first.hinted()
+    let gets = { (key: String) in
+      faults.requests.count { $0.operation == .get && $0.key.hasSuffix(key) }
+    }
+    try await eventually("the root is asked for") { gets("/root") == 1 }
+    if replays { try await eventually("the trace is asked for") { gets("/trace") == 1 } }
+    #expect(gets("/trace") == (replays ? 1 : 0))
+    let reader = Daemon(
+      early, cache: try world.scratch.directory("reader"), writer: WriterID(high: 9, low: 9))
+    let group = try await load(reader, id)
+    #expect(try await group.traceReading().parts.isEmpty)
+    #expect(gets("/trace") == 1)
+    try await world.leave(group)
+  }
+
   /// A chunk that is written anew lies elsewhere.
   @Test func aChangeMovesThePlaces() async throws {
     let id = try await made()
