@@ -167,6 +167,19 @@ import Testing
     #expect(window.transferSize(isPressed: false, isUrgent: false) < 4 << 20)
   }
 
+  /// A bug that was: read-ahead went by the mean of what reads waited, and beside a busy processor, or after
+  /// a first read that opened its connection, every store was far.
+  @Test func aStoreIsAsFarAsTheShortestWait() {
+    var window = TransferWindow()
+    #expect(!window.isFar, "nothing is known")
+    window.noteFirstAnswer(0.05)
+    #expect(window.isFar)
+    for wait in [0.003, 0.08, 0.05, 0.03] { window.readWaited(wait, at: Self.time(1)) }
+    #expect(!window.isFar)
+    for second in [40.0, 70, 140] { window.readWaited(0.03, at: Self.time(second)) }
+    #expect(window.isFar, "it moved away")
+  }
+
   /// Failures say nothing about the link, and everything that began can end.
   @Test func failuresChangeNothing() {
     var window = TransferWindow()
