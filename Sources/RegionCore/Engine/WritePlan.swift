@@ -65,26 +65,30 @@ struct WritePlan {
   }
 
   /// The pages whose content really changes: equal ones at both ends are left out (kernels write
-  /// back more than was dirtied). All of them where the old content is not known.
+  /// back more than was dirtied). All of them where the old content is not known; that of a single page is not
+  /// worth a read from the disk, for somebody dirtied it.
   func changedPages(_ image: UnsafeRawBufferPointer, _ region: Region) throws(LocalError)
     -> Range<PageIndex>
   {
     let known = pages.clamped(to: 0..<Geometry.pageCount(ofBytes: size))
     guard known == pages, region.areValid(pages) else { return pages }
-    let old = region.engine.buffers.take(image.count)
+    let old = region.engine.buffers.take(Geometry.pageSize)
     defer { region.engine.buffers.give(old) }
-    let length = try unsafe region.data.read(
-      into: old.memory.prefixBytes(image.count), at: pages.lowerBound << Geometry.pageShift)
-    guard length == image.count else { return pages }
-    old.count = length
-    func isEqual(_ page: Int) -> Bool {
-      let range = page << 12..<(page + 1) << 12
-      return unsafe image.bytes(range).elementsEqualBytes(old.bytes.bytes(range))
+    let memory = unsafe old.memory.prefixBytes(Geometry.pageSize)
+    func isEqual(_ page: Int) throws(LocalError) -> Bool {
+      let start = (pages.lowerBound + UInt64(page)) << Geometry.pageShift
+      let length =
+        pages.count == 1
+        ? unsafe region.data.readCached(into: memory, at: start)
+        : try unsafe region.data.read(into: memory, at: start)
+      guard let length, length == Geometry.pageSize else { return false }
+      old.count = length
+      return unsafe image.bytes(page << 12..<(page + 1) << 12).elementsEqualBytes(old.bytes)
     }
     var first = 0
     var end = pages.count
-    while first < end, isEqual(first) { first += 1 }
-    while end > first, isEqual(end - 1) { end -= 1 }
+    while first < end, try isEqual(first) { first += 1 }
+    while end > first, try isEqual(end - 1) { end -= 1 }
     return pages.lowerBound + UInt64(first)..<pages.lowerBound + UInt64(end)
   }
 }

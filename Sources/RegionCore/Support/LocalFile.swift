@@ -74,6 +74,17 @@ public final class LocalFile: Sendable {
     return done
   }
 
+  /// Reads as `read` does, but only what needs no disk: nil if the first of it is not in the page cache, or
+  /// the file system cannot tell. preadv2(2)
+  public func readCached(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Int? {
+    if let substitute { return try? unsafe substitute.read(into: buffer, at: offset) }
+    guard let base = buffer.baseAddress else { return 0 }
+    // SAFETY: within `buffer`, which the caller keeps during the call.
+    let count = unsafe linux_read_cached(
+      descriptor, base, UInt(buffer.count), off_t(offset))
+    return count >= 0 ? count : nil
+  }
+
   /// Writes all of `bytes`; on an error some of them may have been written. `pwrite(2)`.
   public func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(LocalError) {
     if let substitute { return try unsafe substitute.write(bytes, at: offset) }
