@@ -9,7 +9,6 @@
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/types.h>
-#include <sys/uio.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -46,12 +45,12 @@ static inline int linux_sync_file_range(int fd, off_t offset, off_t length, unsi
   return (int)syscall(SYS_sync_file_range, fd, offset, length, flags);
 }
 
-/// preadv2(2) with RWF_NOWAIT (Linux 4.14): only what is in the page cache; else -1 with EAGAIN, or EOPNOTSUPP
-/// where the file system cannot tell.
-static inline long linux_read_cached(int fd, void *bytes, unsigned long count, off_t offset) {
-  struct iovec piece = {bytes, count};
-  const int nowait = 8;
-  return syscall(SYS_preadv2, fd, &piece, 1, offset, 0, nowait);
+/// cachestat(2) (Linux 6.5): how many pages of a range are in the page cache; -1 where the kernel cannot tell.
+static inline long long linux_cached_pages(int fd, off_t offset, unsigned long length) {
+  const int cachestat = 451;
+  struct { unsigned long long offset, length; } range = {(unsigned long long)offset, length};
+  struct { unsigned long long cached, dirty, writeback, evicted, recently_evicted; } pages = {0};
+  return syscall(cachestat, fd, &range, &pages, 0) == 0 ? (long long)pages.cached : -1;
 }
 
 /// readahead(2).

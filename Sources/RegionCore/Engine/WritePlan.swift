@@ -77,12 +77,9 @@ struct WritePlan {
     let memory = unsafe old.memory.prefixBytes(Geometry.pageSize)
     func isEqual(_ page: Int) throws(LocalError) -> Bool {
       let start = (pages.lowerBound + UInt64(page)) << Geometry.pageShift
-      let length =
-        pages.count == 1
-        ? unsafe region.data.readCached(into: memory, at: start)
-        : try unsafe region.data.read(into: memory, at: start)
-      guard let length, length == Geometry.pageSize else { return false }
-      old.count = length
+      guard pages.count > 1 || region.data.isCached(pageAt: start) else { return false }
+      old.count = try unsafe region.data.read(into: memory, at: start)
+      guard old.count == Geometry.pageSize else { return false }
       return unsafe image.bytes(page << 12..<(page + 1) << 12).elementsEqualBytes(old.bytes)
     }
     var first = 0

@@ -74,15 +74,11 @@ public final class LocalFile: Sendable {
     return done
   }
 
-  /// Reads as `read` does, but only what needs no disk: nil if the first of it is not in the page cache, or
-  /// the file system cannot tell. preadv2(2)
-  public func readCached(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Int? {
-    if let substitute { return try? unsafe substitute.read(into: buffer, at: offset) }
-    guard let base = buffer.baseAddress else { return 0 }
-    // SAFETY: within `buffer`, which the caller keeps during the call.
-    let count = unsafe linux_read_cached(
-      descriptor, base, UInt(buffer.count), off_t(offset))
-    return count >= 0 ? count : nil
+  /// Whether the page at `offset` can be read without the disk; false where the kernel cannot tell.
+  /// `cachestat(2)`: preadv2(2) with RWF_NOWAIT begins a read that a write of the page then waits for.
+  public func isCached(pageAt offset: UInt64) -> Bool {
+    substitute != nil
+      || linux_cached_pages(descriptor, off_t(offset), UInt(Geometry.pageSize)) == 1
   }
 
   /// Writes all of `bytes`; on an error some of them may have been written. `pwrite(2)`.
