@@ -103,7 +103,7 @@ final class Invalidator: Sendable {
     do throws(FuseError) {
       try session.invalidate(node: node, offset: offset, length: length)
     } catch {
-      log(.error, "the kernel may show old pages of node \(node): \(error)")
+      filesystem.logElsewhere(.error, "the kernel may show old pages of node \(node): \(error)")
     }
   }
 
@@ -123,10 +123,6 @@ final class Invalidator: Sendable {
         usleep(2000)
       }
     }
-  }
-
-  private func log(_ level: EventLevel, _ text: String) {
-    filesystem.engine.executor.spawn { [self] in filesystem.engine.log(level, text) }
   }
 }
 

@@ -48,10 +48,6 @@ public final class KernelCache: Sendable {
   /// Starts to bring what is pulled in the background into the kernel's cache.
   public func startPrefill() { prefill.start() }
 
-  private func log(_ text: String) {
-    filesystem.engine.executor.spawn { [self] in filesystem.engine.log(.warning, text) }
-  }
-
   /// Ends it soon; it touches nothing any more once it has seen that.
   public func stop() {
     state.withLock { $0.isStopped = true }
@@ -76,7 +72,7 @@ public final class KernelCache: Sendable {
     mount.withFile(path) { descriptor in
       let writeOnly: UInt32 = 2  // SYNC_FILE_RANGE_WRITE
       if linux_sync_file_range(descriptor, 0, 0, writeOnly) != 0 {
-        log("sync_file_range: \(errnoText(errno))")
+        filesystem.logElsewhere(.warning, "sync_file_range: \(errnoText(errno))")
       }
     }
   }

@@ -71,9 +71,7 @@ extension OwnMount {
   /// left to them.
   static func startThread(of filesystem: RegionFilesystem, _ body: @escaping @Sendable () -> Void) {
     RegionCore.startThread {
-      if let problem = leaveDescriptors() {
-        filesystem.engine.executor.spawn { filesystem.engine.log(.warning, problem) }
-      }
+      if let problem = leaveDescriptors() { filesystem.logElsewhere(.warning, problem) }
       body()
     }
   }
@@ -87,5 +85,12 @@ extension OwnMount {
     }
     let reason = errnoText(errno)
     return "close_range: \(reason); killing this daemon may leave processes hanging"
+  }
+}
+
+extension RegionFilesystem {
+  /// Logs on one of the engine's threads, for threads that must not use the process's descriptors.
+  func logElsewhere(_ level: EventLevel, _ text: String) {
+    engine.executor.spawn { [self] in engine.log(level, text) }
   }
 }

@@ -105,7 +105,7 @@ final class Prefill: Sendable {
     let tree = mount.clone()
     guard tree >= 0 else {
       let reason = errnoText(errno)
-      log(.info, "nothing is prefilled: open_tree: \(reason)")
+      filesystem.logElsewhere(.info, "nothing is prefilled: open_tree: \(reason)")
       return stop()
     }
     defer { close(tree) }
@@ -169,10 +169,6 @@ final class Prefill: Sendable {
       }
     }
     for (file, bytes) in due { file?.dropCached(bytes) }
-  }
-
-  private func log(_ level: EventLevel, _ text: String) {
-    filesystem.engine.executor.spawn { [self] in filesystem.engine.log(level, text) }
   }
 }
 
